@@ -1,0 +1,21 @@
+"""What a user got wrong, said in one sentence."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """A user's mistake: what is wrong, where, the value, and what would be right."""
+
+
+def did_you_mean(name: object, valid: Iterable[object]) -> str:
+    """The end of an error sentence that leads from a wrong name to the right one.
+
+    Returns:
+        "; did you mean 'x'?" where a valid name is near, else "; valid: a, b, c".
+    """
+    names = [str(option) for option in valid]
+    near = get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; valid: {', '.join(names) or 'none'}"
