@@ -1,0 +1,104 @@
+"""What every block must keep, checked on one set of arguments at a time; a new block joins by a table of cases."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spaces.blocks import BLOCKS
+from spaces.blocks.ops import Cost, Size
+
+
+def as_inputs(in_channels: int | tuple[int, ...], size: Any, batch: int, device: str = "cpu") -> list[torch.Tensor]:
+    """Random inputs of a block; several where `in_channels` and `size` are tuples of as many."""
+    if isinstance(in_channels, int):
+        in_channels, size = (in_channels,), (size,)
+    return [torch.randn(batch, c, *s, device=device) for c, s in zip(in_channels, size, strict=True)]
+
+
+def make(name: str, in_channels: Any, out_channels: int, stride: int, size: Any, **options: Any) -> nn.Module:
+    """The block of that name, told the input's size where it asks for it."""
+    block = BLOCKS[name]
+    if getattr(block, "needs_size", False):
+        options["size"] = size
+    return block(in_channels, out_channels, stride, **options)
+
+
+def count(module: nn.Module, in_channels: Any, size: Any) -> Cost:
+    """PyTorch's own count of `module` on the meta device; it counts two FLOPs a multiply-add."""
+    module = module.to("meta").eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        output = module(*as_inputs(in_channels, size, 1, "meta"))
+    out_size: Size = tuple(output.shape[2:]) or (1, 1)  # type: ignore[assignment]
+    params = sum(p.numel() for p in module.parameters())
+    return Cost(counter.get_total_flops() // 2, params, out_size)
+
+
+def check_signatures(name: str) -> None:
+    """`cost` (and `channel_multiples`) take the constructor's options, with its defaults."""
+    block = BLOCKS[name]
+
+    def options(function: Any) -> dict[str, Any]:
+        parameters = inspect.signature(function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "size"}
+
+    assert options(block.cost) == options(block.__init__)  # type: ignore[attr-defined]
+    for optional in ("channel_multiples", "default_out_channels"):
+        if hasattr(block, optional):
+            known = options(block.__init__)
+            assert options(getattr(block, optional)).items() <= known.items()
+
+
+def check_cost(name: str, in_channels: Any, out_channels: int, stride: int, size: Any, **options: Any) -> None:
+    """The closed form equals PyTorch's counter to the integer, and the output has the stated shape."""
+    block = make(name, in_channels, out_channels, stride, size, **options)
+    stated = BLOCKS[name].cost(in_channels, out_channels, stride, size, **options)  # type: ignore[attr-defined]
+    assert stated == count(block, in_channels, size)
+    if hasattr(BLOCKS[name], "channel_multiples") and isinstance(in_channels, int):
+        into, out = BLOCKS[name].channel_multiples(**options)  # type: ignore[attr-defined]
+        assert in_channels % into == 0
+        assert out_channels % out == 0
+
+
+def check_learning(name: str, in_channels: Any, out_channels: int, stride: int, size: Any, **options: Any) -> None:
+    """The output is finite and of the stated shape, every parameter gets a gradient, and a training step reduces the loss."""
+    torch.manual_seed(0)
+    block = make(name, in_channels, out_channels, stride, size, **options).train()
+    stated = BLOCKS[name].cost(in_channels, out_channels, stride, size, **options)  # type: ignore[attr-defined]
+    inputs = as_inputs(in_channels, size, 4)
+    output = block(*inputs)
+    assert output.shape[:2] == (4, out_channels)
+    assert (tuple(output.shape[2:]) or (1, 1)) == stated.size
+    assert output.isfinite().all()
+    target = torch.randn_like(output)
+
+    def loss() -> torch.Tensor:
+        return (block(*inputs) - target).square().mean()
+
+    parameters = list(block.parameters())
+    if not parameters:
+        return
+    before = loss()
+    before.backward()
+    for parameter_name, parameter in block.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+    # along the gradient, some step short enough reduces the loss
+    start = [p.detach().clone() for p in parameters]
+    for step in (1e-1, 1e-2, 1e-3, 1e-4):
+        with torch.no_grad():
+            for p, origin in zip(parameters, start, strict=True):
+                p.copy_(origin - step * p.grad)  # type: ignore[operator]
+            if loss() < before:
+                return
+    raise AssertionError(f"no step along the gradient of {name} reduces its loss")
+
+
+def check_block(name: str, in_channels: Any, out_channels: int, stride: int, size: Any, **options: Any) -> None:
+    """All checks of the contract on one set of arguments."""
+    check_signatures(name)
+    check_cost(name, in_channels, out_channels, stride, size, **options)
+    check_learning(name, in_channels, out_channels, stride, size, **options)
