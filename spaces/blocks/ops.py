@@ -138,13 +138,19 @@ ACTIVATIONS = {
 """Activations by name, made for a number of channels; None is linear."""
 
 
-def activate(name: str | None, channels: int) -> nn.Module:
-    """The activation of that name; `channels` matters to the ones that learn (PReLU, one slope a channel)."""
+def activate(name: str | None, channels: int, *, inplace: bool = True) -> nn.Module:
+    """The activation of that name; `channels` matters to the ones that learn (PReLU, one slope a channel).
+
+    One that reads a block's input (pre-activation) must not work in place: others read that input too.
+    """
     if name is None:
         return nn.Identity()
     if name not in ACTIVATIONS:
         raise ValueError(f"unknown activation '{name}'; valid: {', '.join(ACTIVATIONS)} or null")
-    return ACTIVATIONS[name](channels)
+    activation = ACTIVATIONS[name](channels)
+    if hasattr(activation, "inplace"):
+        activation.inplace = inplace
+    return activation
 
 
 def activation_params(name: str | None, channels: int) -> int:
@@ -211,6 +217,16 @@ def conv_cost(
     bias = not norm if bias is None else bias
     params = weights + (2 * norm + bias) * out_channels + activation_params(activation, out_channels)
     return Cost(out[0] * out[1] * weights, params, out)
+
+
+def norm_act(channels: int, activation: str | None = "relu") -> nn.Sequential:
+    """Batch normalisation and activation by themselves, as after a concatenation."""
+    return nn.Sequential(nn.BatchNorm2d(channels), activate(activation, channels))
+
+
+def norm_act_cost(channels: int, size: Size, activation: str | None = "relu") -> Cost:
+    """Cost of `norm_act` on maps of `size`: parameters only."""
+    return Cost(0, 2 * channels + activation_params(activation, channels), size)
 
 
 def window_size(
