@@ -67,14 +67,15 @@ class SymmetricPad2d(nn.Module):
     Args:
         channels: C of the input.
         extra: rows and columns to add in all; an even number is split evenly, as usual.
+        mode: what is added: "constant" (zeros) or "replicate" (the edge again), as in `F.pad`.
     """
 
     towards_top: Tensor
     towards_left: Tensor
 
-    def __init__(self, channels: int, extra: tuple[int, int]) -> None:
+    def __init__(self, channels: int, extra: tuple[int, int], mode: str = "constant") -> None:
         super().__init__()
-        self.extra = extra
+        self.extra, self.mode = extra, mode
         corner = torch.arange(channels).view(1, channels, 1, 1) % 4
         self.register_buffer("towards_top", corner < 2, persistent=False)
         self.register_buffer("towards_left", corner % 2 == 0, persistent=False)
@@ -83,7 +84,7 @@ class SymmetricPad2d(nn.Module):
         """x: (N, C, H, W) input. Returns (N, C, H + rows, W + columns)."""
         rows, columns = self.extra
         top, left = math.ceil(rows / 2), math.ceil(columns / 2)
-        x = F.pad(x, (left, left, top, top))
+        x = F.pad(x, (left, left, top, top), self.mode)
         # one row, one column too many by now: every channel drops them on the side away from its corner
         if rows % 2:
             x = torch.where(self.towards_top, x[:, :, :-1], x[:, :, 1:])
@@ -168,10 +169,11 @@ def conv_norm_act(
     dilation: Pair = 1,
     padding: Pair | None = None,
     norm: bool = True,
+    eps: float = 1e-5,
     bias: bool | None = None,
     activation: str | None = "relu",
 ) -> nn.Sequential:
-    """Convolution, batch normalisation, activation; a bias by default only where no normalisation follows."""
+    """Convolution, batch normalisation (`eps` is its own), activation; a bias by default only where no normalisation follows."""
     bias = not norm if bias is None else bias
     layers = [
         conv2d(
@@ -186,7 +188,7 @@ def conv_norm_act(
         )
     ]
     if norm:
-        layers.append(nn.BatchNorm2d(out_channels))
+        layers.append(nn.BatchNorm2d(out_channels, eps))
     if activation is not None:
         layers.append(activate(activation, out_channels))
     return nn.Sequential(*layers)
@@ -203,6 +205,7 @@ def conv_cost(
     dilation: Pair = 1,
     padding: Pair | None = None,
     norm: bool = True,
+    eps: float = 1e-5,
     bias: bool | None = None,
     activation: str | None = "relu",
 ) -> Cost:
