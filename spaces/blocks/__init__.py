@@ -2,4 +2,13 @@
 
 from torch import nn
 
-BLOCKS: dict[str, type[nn.Module]] = {}
+from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
+from spaces.blocks.squeezenet import Fire
+from spaces.blocks.squeezenext import SqueezeNext
+
+BLOCKS: dict[str, type[nn.Module]] = {
+    "resnet_basic": ResNetBasic,
+    "resnet_bottleneck": ResNetBottleneck,
+    "fire": Fire,
+    "squeezenext": SqueezeNext,
+}

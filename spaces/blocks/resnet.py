@@ -1,0 +1,208 @@
+"""Residual units: the basic one and the bottleneck, with all that ResNeXt, ResNet-D and ResNet-RS add to them."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spaces.blocks.ops import (
+    Cost,
+    Size,
+    SqueezeExcitation,
+    activate,
+    activation_params,
+    conv_cost,
+    conv_norm_act,
+    squeeze_excitation_cost,
+)
+
+
+class PadShortcut(nn.Module):
+    """Subsamples, and adds channels of zeros (or drops the last ones): the paper's option A, without weights."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.extra, self.stride = out_channels - in_channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) input. Returns (N, O, H / stride, W / stride)."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int, kind: str) -> nn.Module:
+    """The way around a unit: the input itself where the shape stays, else by `kind`.
+
+    Raises:
+        ValueError: unknown `kind`.
+    """
+    if kind not in ("projection", "avg_pool", "pad"):
+        raise ValueError(f"unknown shortcut '{kind}'; valid: projection, avg_pool, pad")
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    if kind == "pad":
+        return PadShortcut(in_channels, out_channels, stride)
+    if kind == "avg_pool" and stride > 1:
+        # incomplete windows at the border average what they cover, so that out = ceil(side / stride)
+        pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+        return nn.Sequential(pool, conv_norm_act(in_channels, out_channels, activation=None))
+    return conv_norm_act(in_channels, out_channels, stride=stride, activation=None)
+
+
+def _shortcut_cost(in_channels: int, out_channels: int, stride: int, size: Size, kind: str) -> Cost:
+    """Cost of `_shortcut`; its size is the unit's *input*, so that the body's cost can be added."""
+    if kind == "pad" or (stride == 1 and in_channels == out_channels):
+        return Cost(0, 0, size)
+    return conv_cost(in_channels, out_channels, size, stride=stride, activation=None)._replace(size=size)
+
+
+def _excited(channels: int, squeeze_ratio: float, activation: str | None) -> nn.Module:
+    """Squeeze-and-excitation at the end of a unit; nothing at ratio 0."""
+    if squeeze_ratio == 0:
+        return nn.Identity()
+    return SqueezeExcitation(channels, max(1, int(channels * squeeze_ratio)), activation)
+
+
+def _excited_cost(channels: int, squeeze_ratio: float, size: Size, activation: str | None) -> Cost:
+    """Cost of `_excited`."""
+    if squeeze_ratio == 0:
+        return Cost(0, 0, size)
+    return squeeze_excitation_cost(channels, max(1, int(channels * squeeze_ratio)), size, activation)
+
+
+class ResNetBasic(nn.Module):
+    """Two 3x3 convolutions around which the input is added.
+
+    Source: He et al., Deep residual learning for image recognition (2015), https://arxiv.org/abs/1512.03385, figure 5
+    (left).
+
+    Args:
+        kernel_size: of both convolutions.
+        shortcut: where the shape changes: "projection" (a 1x1 convolution with the stride: option B), "pad" (subsampling
+            and zeros: option A), or "avg_pool" (2x2 mean, then 1x1: ResNet-D, He et al., Bag of tricks for image
+            classification (2018), https://arxiv.org/abs/1812.01187, figure 2c).
+        squeeze_ratio: squeeze-and-excitation after the last normalisation, squeezed / output channels; 0 is none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        kernel_size: int = 3,
+        shortcut: str = "projection",
+        squeeze_ratio: float = 0,
+        activation: str | None = "relu",
+    ) -> None:
+        super().__init__()
+        self.shortcut = _shortcut(in_channels, out_channels, stride, shortcut)
+        self.body = nn.Sequential(
+            conv_norm_act(in_channels, out_channels, kernel_size, stride, activation=activation),
+            conv_norm_act(out_channels, out_channels, kernel_size, activation=None),
+            _excited(out_channels, squeeze_ratio, activation),
+        )
+        self.activation = activate(activation, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) input. Returns (N, O, H / stride, W / stride)."""
+        return self.activation(self.shortcut(x) + self.body(x))
+
+    @staticmethod
+    def cost(
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        size: Size,
+        *,
+        kernel_size: int = 3,
+        shortcut: str = "projection",
+        squeeze_ratio: float = 0,
+        activation: str | None = "relu",
+    ) -> Cost:
+        """Q (k² C O + k² O²) multiply-adds, and Q C O for a projection."""
+        total = _shortcut_cost(in_channels, out_channels, stride, size, shortcut)
+        total += conv_cost(in_channels, out_channels, total.size, kernel_size, stride, activation=activation)
+        total += conv_cost(out_channels, out_channels, total.size, kernel_size, activation=None)
+        total += _excited_cost(out_channels, squeeze_ratio, total.size, activation)
+        return total + Cost(0, activation_params(activation, out_channels), total.size)
+
+
+def bottleneck_width(out_channels: int, groups: int, base_width: int) -> int:
+    """Channels of the k x k convolution: p · base / 64 per group, where p = O / 4 is the paper's width."""
+    return max(1, out_channels // 4 * base_width // 64) * groups
+
+
+class ResNetBottleneck(nn.Module):
+    """A 1x1 convolution narrows, a 3x3 filters, a 1x1 widens to four times that; the input is added.
+
+    Source: He et al., Deep residual learning for image recognition (2015), https://arxiv.org/abs/1512.03385, figure 5
+    (right). ResNeXt's groups: Xie et al., Aggregated residual transformations for deep neural networks (2016),
+    https://arxiv.org/abs/1611.05431, figure 3c. ResNet-RS (Bello et al., Revisiting ResNets (2021),
+    https://arxiv.org/abs/2103.07579) has `shortcut: avg_pool` and `squeeze_ratio: 0.25`.
+
+    Args:
+        groups: of the k x k convolution (ResNeXt's cardinality).
+        base_width: channels per group where the paper's width is 64 (ResNeXt 32x4d: groups 32, base width 4).
+        kernel_size: of the middle convolution.
+        stride_on: "middle" (the k x k convolution, as frameworks train it: "v1.5") or "first" (the 1x1, as published:
+            "v1").
+        shortcut: as in `ResNetBasic`.
+        squeeze_ratio: squeeze-and-excitation after the last normalisation, squeezed / output channels; 0 is none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        base_width: int = 64,
+        kernel_size: int = 3,
+        stride_on: str = "middle",
+        shortcut: str = "projection",
+        squeeze_ratio: float = 0,
+        activation: str | None = "relu",
+    ) -> None:
+        super().__init__()
+        if stride_on not in ("first", "middle"):
+            raise ValueError(f"stride_on must be first or middle, not '{stride_on}'")
+        width = bottleneck_width(out_channels, groups, base_width)
+        first, middle = (stride, 1) if stride_on == "first" else (1, stride)
+        self.shortcut = _shortcut(in_channels, out_channels, stride, shortcut)
+        self.body = nn.Sequential(
+            conv_norm_act(in_channels, width, stride=first, activation=activation),
+            conv_norm_act(width, width, kernel_size, middle, groups=groups, activation=activation),
+            conv_norm_act(width, out_channels, activation=None),
+            _excited(out_channels, squeeze_ratio, activation),
+        )
+        self.activation = activate(activation, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) input. Returns (N, O, H / stride, W / stride)."""
+        return self.activation(self.shortcut(x) + self.body(x))
+
+    @staticmethod
+    def cost(
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        size: Size,
+        *,
+        groups: int = 1,
+        base_width: int = 64,
+        kernel_size: int = 3,
+        stride_on: str = "middle",
+        shortcut: str = "projection",
+        squeeze_ratio: float = 0,
+        activation: str | None = "relu",
+    ) -> Cost:
+        """C w + k² w² / g + w O multiply-adds per pixel of each, and C O for a projection."""
+        width = bottleneck_width(out_channels, groups, base_width)
+        first, middle = (stride, 1) if stride_on == "first" else (1, stride)
+        total = _shortcut_cost(in_channels, out_channels, stride, size, shortcut)
+        total += conv_cost(in_channels, width, total.size, stride=first, activation=activation)
+        total += conv_cost(width, width, total.size, kernel_size, middle, groups=groups, activation=activation)
+        total += conv_cost(width, out_channels, total.size, activation=None)
+        total += _excited_cost(out_channels, squeeze_ratio, total.size, activation)
+        return total + Cost(0, activation_params(activation, out_channels), total.size)
