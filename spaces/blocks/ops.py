@@ -211,11 +211,7 @@ def conv_cost(
 ) -> Cost:
     """Cost of `conv_norm_act` with the same arguments on an input of `size`: Q k² C O / g multiply-adds, Q output pixels."""
     k_h, k_w = as_pair(kernel_size)
-    if padding is None:
-        s_h, s_w = as_pair(stride)
-        out = (-(-size[0] // s_h), -(-size[1] // s_w))
-    else:
-        out = window_size(size, kernel_size, stride, padding, dilation)
+    out = strided(size, stride) if padding is None else window_size(size, kernel_size, stride, padding, dilation)
     weights = k_h * k_w * in_channels * out_channels // groups
     bias = not norm if bias is None else bias
     params = weights + (2 * norm + bias) * out_channels + activation_params(activation, out_channels)
@@ -230,6 +226,12 @@ def norm_act(channels: int, activation: str | None = "relu") -> nn.Sequential:
 def norm_act_cost(channels: int, size: Size, activation: str | None = "relu") -> Cost:
     """Cost of `norm_act` on maps of `size`: parameters only."""
     return Cost(0, 2 * channels + activation_params(activation, channels), size)
+
+
+def strided(size: Size, stride: Pair) -> Size:
+    """(height, width) after a stride: ceil(side / stride)."""
+    (height, width), (s_h, s_w) = size, as_pair(stride)
+    return -(-height // s_h), -(-width // s_w)
 
 
 def window_size(
