@@ -1,0 +1,107 @@
+"""What an architecture costs, exactly, before anything is built or trained.
+
+Costs are sums over blocks. A built-in block states its own in closed form; a user's block that states none is counted once by
+PyTorch on the meta device (about 5 ms) and remembered.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spaces.architecture import Architecture, Layer
+from spaces.blocks import BLOCKS
+from spaces.blocks.ops import Cost, Size
+from spaces.errors import InputError
+
+
+def cost(architecture: Architecture) -> Cost:
+    """Multiply-adds, parameters and output size of the network, head included, batch 1.
+
+    Raises:
+        InputError: a stride or a kernel leaves a side below one pixel.
+    """
+    flops = params = 0
+    size = architecture.resolution
+    for layer_cost in layer_costs(architecture):
+        flops += layer_cost.flops
+        params += layer_cost.params
+        size = layer_cost.size
+    return Cost(flops, params, size)
+
+
+def layer_costs(architecture: Architecture) -> list[Cost]:
+    """The cost of each layer, in order; `size` is that of its output map.
+
+    Raises:
+        InputError: a stride or a kernel leaves a side below one pixel.
+    """
+    sizes = [architecture.resolution]
+    costs = []
+    for position, layer in enumerate(architecture.layers):
+        try:
+            block: Any = BLOCKS[layer.block]
+            layer_cost = _layer_cost(block, layer, input_sizes(layer, position, sizes))
+        except InputError as error:
+            height, width = architecture.resolution
+            raise InputError(f"layer {position} ({layer.block}) of a {height}x{width} image: {error}") from error
+        costs.append(layer_cost)
+        sizes.append(layer_cost.size)
+    return costs
+
+
+def input_sizes(layer: Layer, position: int, sizes: list[Size]) -> Any:
+    """(height, width) of what the layer at `position` reads, a tuple of them where it reads several.
+
+    Args:
+        layer: the layer.
+        position: its index in the architecture.
+        sizes: of all maps before it: the image's, then each layer's output.
+    """
+    if len(layer.inputs) == 1:
+        return sizes[position + 1 + layer.inputs[0]]
+    return tuple(sizes[position + 1 + i] for i in layer.inputs)
+
+
+@lru_cache(maxsize=2**17)
+def _layer_cost(block: Any, layer: Layer, size: Any) -> Cost:
+    sides = size if len(layer.inputs) == 1 else size[0]
+    if layer.stride > min(sides):
+        raise InputError(
+            f"stride {layer.stride} on a {sides[0]}x{sides[1]} map leaves a side below one pixel; "
+            "use fewer strides or a larger resolution"
+        )
+    try:
+        if hasattr(block, "cost"):
+            stated = block.cost(layer.in_channels, layer.out_channels, layer.stride, size, **layer.keywords)
+        else:
+            stated = _count(layer, size)
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from error
+    if min(stated.size) < 1:
+        raise InputError(f"its kernel eats the {sides[0]}x{sides[1]} map; use a smaller kernel or a larger resolution")
+    return stated
+
+
+def build_block(layer: Layer, size: Any) -> nn.Module:
+    """The layer's block as a module, told its input's size where its weights depend on it."""
+    block = BLOCKS[layer.block]
+    extra = {"size": size} if getattr(block, "needs_size", False) else {}
+    return block(layer.in_channels, layer.out_channels, layer.stride, **extra, **layer.keywords)
+
+
+def _count(layer: Layer, size: Any) -> Cost:
+    """PyTorch's own count; it takes two FLOPs for a multiply-add."""
+    several = len(layer.inputs) > 1
+    in_channels = layer.in_channels if isinstance(layer.in_channels, tuple) else (layer.in_channels,)
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"), torch.no_grad(), counter:
+        block = build_block(layer, size).eval()
+        output = block(*(torch.empty(1, c, *s) for c, s in zip(in_channels, size if several else (size,), strict=True)))
+    params = sum(parameter.numel() for parameter in block.parameters())
+    out_size = (output.shape[2], output.shape[3]) if output.dim() == 4 else (1, 1)
+    return Cost(counter.get_total_flops() // 2, params, out_size)

@@ -1,0 +1,105 @@
+"""The networks of the literature, and the spaces of this project, by name.
+
+They are YAML files under `conf/`, read with OmegaConf: plain data, in which only references within the same file
+(`${...parameters.p}`) are resolved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from spaces.architecture import Architecture
+from spaces.decoding import NETWORK_KEYS, decode
+from spaces.errors import InputError, did_you_mean
+from spaces.space import SearchSpace
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+"""The folder of the project's YAML files."""
+
+
+def networks() -> list[str]:
+    """Names of the reference networks."""
+    return sorted(path.stem for path in (CONF / "network").glob("*.yaml"))
+
+
+def network(name: str, **overrides: Any) -> Architecture:
+    """A reference network.
+
+    Args:
+        name: one of `networks()`.
+        overrides: top-level values of its file to replace: `width_multiplier`, `resolution` (a side or (height, width)),
+            `in_channels`, `num_classes`, ..., or one of its `parameters`.
+
+    Raises:
+        InputError: an unknown name or key, or a value that does not fit the network.
+    """
+    description = describe(name)
+    parameters = description.get("parameters", {})
+    for key in overrides:
+        if key not in NETWORK_KEYS and key not in parameters:
+            valid = [*parameters, *NETWORK_KEYS]
+            raise InputError(f"network '{name}': unknown key '{key}'{did_you_mean(key, valid)}")
+    inner = {key: value for key, value in overrides.items() if key in parameters}
+    outer = {key: value for key, value in overrides.items() if key not in parameters}
+    if inner:
+        outer["parameters"] = {**parameters, **inner}
+    return decode(describe(name, outer), f"network '{name}'")
+
+
+def published(name: str) -> dict[str, Any]:
+    """What its paper reports: `top1` and other figures with their `source`; empty where nothing is known."""
+    return dict(describe(name).get("published") or {})
+
+
+def describe(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The description of a reference network as plain data.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name not in networks():
+        raise InputError(f"unknown network '{name}'{did_you_mean(name, networks())}")
+    return read_yaml(CONF / "network" / f"{name}.yaml", overrides)
+
+
+def load_space(name: str | Path, hyperparameters: Mapping[str, Any] | None = None, **image: Any) -> SearchSpace:
+    """A search space by name (`conf/space/`) or from a YAML file.
+
+    Args:
+        name: one of the project's spaces, or a path ending in .yaml.
+        hyperparameters: a training description whose open values join the space.
+        image: `in_channels`, `num_classes`, `resolution`, as for `SearchSpace`.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        known = sorted(file.stem for file in (CONF / "space").glob("*.yaml"))
+        if str(name) not in known:
+            raise InputError(f"unknown space '{name}'{did_you_mean(name, known)}, or the path of a .yaml file")
+        path = CONF / "space" / f"{name}.yaml"
+    return SearchSpace(read_yaml(path), hyperparameters, source=str(name), **image)
+
+
+def read_yaml(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A YAML file as plain data, `overrides` replacing top-level values before references are resolved.
+
+    Raises:
+        InputError: the file is missing, or not a YAML mapping, or refers to something outside itself.
+    """
+    try:
+        config = OmegaConf.load(path)
+        for key, value in (overrides or {}).items():
+            OmegaConf.update(config, key, value, merge=False)
+        data = OmegaConf.to_container(config, resolve=True)
+    except FileNotFoundError as error:
+        raise InputError(f"no file {path}") from error
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: not a readable YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a mapping is needed, got {type(data).__name__}")
+    return data  # type: ignore[return-value]
