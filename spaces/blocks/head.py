@@ -1,0 +1,176 @@
+"""The classifier at a network's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spaces.blocks.ops import Cost, Size, activate, activation_params
+
+POOLS = ("avg", "max", "pyramid")
+
+
+class SpatialPyramidPool(nn.Module):
+    """Maxima over grids of ever finer bins: as many features whatever the input's size.
+
+    Source: He et al., Spatial pyramid pooling in deep convolutional networks (2014), https://arxiv.org/abs/1406.4729, figure 3.
+
+    Args:
+        levels: bins along a side, level by level.
+    """
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) input. Returns (N, C Σ level²)."""
+        return torch.cat([F.adaptive_max_pool2d(x, level).flatten(1) for level in self.levels], 1)
+
+
+class GroupedLinear(nn.Module):
+    """A fully connected layer in groups that do not see each other: a grouped 1x1 convolution of pooled values."""
+
+    def __init__(self, in_features: int, out_features: int, groups: int, bias: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_features, out_features, 1, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C) input. Returns (N, O)."""
+        return self.conv(x[:, :, None, None]).flatten(1)
+
+
+class Head(nn.Module):
+    """Pooling, hidden fully connected layers, and the linear layer that gives the logits.
+
+    Written so, VGG's head is `{pool_size: 7, hidden: [4096, 4096], dropout: 0.5}`, MobileNetV3's `{hidden: [1280], activation:
+    h_swish, dropout: 0.2}`, DiCENet's `{hidden: [1024], hidden_groups: 4, hidden_bias: false, activation: null, dropout: 0.2}`
+    and SqueezeNet's, whose maps are the classes, `{linear: false}`.
+
+    Args:
+        pool: "avg", "max", "pyramid" (one network for several input sizes), or None: the maps stay (with `linear` False).
+        pool_size: side of the pooled maps (avg, max), whatever the input's.
+        levels: bins along a side of each level of the pyramid.
+        hidden: widths of the hidden layers.
+        hidden_groups: groups of the hidden layers.
+        hidden_bias: whether the hidden layers have a bias.
+        activation: after each hidden layer; None is linear.
+        dropout: rate after each hidden layer, or after the pooling where there is none.
+        bias: whether the last layer has a bias.
+        linear: False leaves out the last layer: what was pooled are the logits.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        pool: str | None = "avg",
+        pool_size: int = 1,
+        levels: Sequence[int] = (1, 2, 4),
+        hidden: Sequence[int] = (),
+        hidden_groups: int = 1,
+        hidden_bias: bool = True,
+        activation: str | None = "relu",
+        dropout: float = 0.0,
+        bias: bool = True,
+        linear: bool = True,
+    ) -> None:
+        super().__init__()
+        features = in_channels * _bins(pool, pool_size, levels)
+        self._check(features, out_channels, stride, pool, hidden, linear)
+        self.pool = _make_pool(pool, pool_size, levels)
+        layers: list[nn.Module] = []
+        for width in hidden:
+            layers.append(_fully_connected(features, width, hidden_groups, hidden_bias))
+            if activation is not None:
+                layers.append(activate(activation, width))
+            layers.append(nn.Dropout(dropout))
+            features = width
+        self.hidden = nn.Sequential(*layers or [nn.Dropout(dropout)])
+        self.linear = nn.Linear(features, out_channels, bias) if linear else nn.Identity()
+
+    @staticmethod
+    def _check(
+        features: int, out_channels: int, stride: int, pool: str | None, hidden: Sequence[int], linear: bool
+    ) -> None:
+        if out_channels < 1:
+            raise ValueError(f"a head needs at least one class, not {out_channels}")
+        if stride != 1:
+            raise ValueError(f"a head has stride 1, not {stride}")
+        if pool is None and linear:
+            raise ValueError("a linear layer reads pooled maps: pool null goes with linear false")
+        if not linear and hidden:
+            raise ValueError(f"hidden layers {list(hidden)} lead to a linear layer: linear false goes without them")
+        if not linear and features != out_channels:
+            raise ValueError(f"without a linear layer the {features} features are the logits, not {out_channels}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) input. Returns (N, classes) logits; (N, classes, H, W) without pooling."""
+        return self.linear(self.hidden(self.pool(x)))
+
+    @staticmethod
+    def cost(
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        size: Size,
+        *,
+        pool: str | None = "avg",
+        pool_size: int = 1,
+        levels: Sequence[int] = (1, 2, 4),
+        hidden: Sequence[int] = (),
+        hidden_groups: int = 1,
+        hidden_bias: bool = True,
+        activation: str | None = "relu",
+        dropout: float = 0.0,
+        bias: bool = True,
+        linear: bool = True,
+    ) -> Cost:
+        """One multiply-add a weight, once per image."""
+        if not linear:
+            return Cost(0, 0, size if pool is None else (1, 1))
+        features = in_channels * _bins(pool, pool_size, levels)
+        weights = others = 0
+        for width in hidden:
+            weights += features * width // hidden_groups
+            others += hidden_bias * width + activation_params(activation, width)
+            features = width
+        weights += features * out_channels
+        return Cost(weights, weights + others + bias * out_channels, (1, 1))
+
+    @staticmethod
+    def channel_multiples(*, hidden: Sequence[int] = (), hidden_groups: int = 1, **_: object) -> tuple[int, int]:
+        """The groups of the hidden layers divide the input; any number of classes will do."""
+        return (hidden_groups if hidden else 1), 1
+
+
+def _bins(pool: str | None, pool_size: int, levels: Sequence[int]) -> int:
+    """Pooled values of one channel."""
+    if pool == "pyramid":
+        return sum(level * level for level in levels)
+    return 1 if pool is None else pool_size * pool_size
+
+
+def _make_pool(pool: str | None, pool_size: int, levels: Sequence[int]) -> nn.Module:
+    if pool is None:
+        return nn.Identity()
+    if pool not in POOLS:
+        raise ValueError(f"unknown pool '{pool}'; valid: {', '.join(POOLS)} or null")
+    if pool == "pyramid":
+        if not levels or min(levels) < 1:
+            raise ValueError(f"a pyramid needs levels of at least one bin, not {list(levels)}")
+        return SpatialPyramidPool(levels)
+    adaptive = nn.AdaptiveAvgPool2d if pool == "avg" else nn.AdaptiveMaxPool2d
+    return nn.Sequential(adaptive(pool_size), nn.Flatten())
+
+
+def _fully_connected(in_features: int, width: int, groups: int, bias: bool) -> nn.Module:
+    for features, which in ((in_features, "features"), (width, "hidden units")):
+        if features % groups:
+            raise ValueError(f"hidden_groups {groups} do not divide the {features} {which}")
+    return nn.Linear(in_features, width, bias) if groups == 1 else GroupedLinear(in_features, width, groups, bias)
