@@ -2,11 +2,24 @@
 
 from torch import nn
 
+from spaces.blocks.conv import Conv, Dropout, Identity, LocalResponseNorm, Pool
+from spaces.blocks.head import Head
+from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MobileNetV3
 from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
 from spaces.blocks.squeezenet import Fire
 from spaces.blocks.squeezenext import SqueezeNext
 
 BLOCKS: dict[str, type[nn.Module]] = {
+    "conv": Conv,
+    "dropout": Dropout,
+    "identity": Identity,
+    "local_response_norm": LocalResponseNorm,
+    "pool": Pool,
+    "head": Head,
+    "depthwise_separable": DepthwiseSeparable,
+    "inverted_residual": InvertedResidual,
+    "mbconv": MBConv,
+    "mobilenet_v3": MobileNetV3,
     "resnet_basic": ResNetBasic,
     "resnet_bottleneck": ResNetBottleneck,
     "fire": Fire,
