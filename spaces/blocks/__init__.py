@@ -6,6 +6,7 @@ from spaces.blocks.conv import Conv, Dropout, Identity, LocalResponseNorm, Pool
 from spaces.blocks.head import Head
 from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MobileNetV3
 from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
+from spaces.blocks.shufflenet import ShuffleNetV1, ShuffleNetV2
 from spaces.blocks.squeezenet import Fire
 from spaces.blocks.squeezenext import SqueezeNext
 
@@ -22,6 +23,8 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "mobilenet_v3": MobileNetV3,
     "resnet_basic": ResNetBasic,
     "resnet_bottleneck": ResNetBottleneck,
+    "shufflenet_v1": ShuffleNetV1,
+    "shufflenet_v2": ShuffleNetV2,
     "fire": Fire,
     "squeezenext": SqueezeNext,
 }
