@@ -2,13 +2,18 @@
 
 from torch import nn
 
+from spaces.blocks.concat import Concat
 from spaces.blocks.conv import Conv, Dropout, Identity, LocalResponseNorm, Pool
+from spaces.blocks.espnet import EESP, ESP
+from spaces.blocks.ghost import GhostBottleneck, GhostModule
 from spaces.blocks.head import Head
+from spaces.blocks.inception import Inception, InceptionResidual
 from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MobileNetV3
 from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
 from spaces.blocks.shufflenet import ShuffleNetV1, ShuffleNetV2
 from spaces.blocks.squeezenet import Fire
 from spaces.blocks.squeezenext import SqueezeNext
+from spaces.blocks.xception import SeparableConv, XceptionUnit
 
 BLOCKS: dict[str, type[nn.Module]] = {
     "conv": Conv,
@@ -27,4 +32,13 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "shufflenet_v2": ShuffleNetV2,
     "fire": Fire,
     "squeezenext": SqueezeNext,
+    "inception": Inception,
+    "inception_residual": InceptionResidual,
+    "concat": Concat,
+    "esp": ESP,
+    "eesp": EESP,
+    "ghost_module": GhostModule,
+    "ghost_bottleneck": GhostBottleneck,
+    "separable_conv": SeparableConv,
+    "xception": XceptionUnit,
 }

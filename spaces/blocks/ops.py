@@ -150,7 +150,7 @@ def activate(name: str | None, channels: int, *, inplace: bool = True) -> nn.Mod
         raise ValueError(f"unknown activation '{name}'; valid: {', '.join(ACTIVATIONS)} or null")
     activation = ACTIVATIONS[name](channels)
     if hasattr(activation, "inplace"):
-        activation.inplace = inplace
+        activation.inplace = inplace  # type: ignore[assignment]
     return activation
 
 
