@@ -1,0 +1,343 @@
+"""The config of a command: composed by Hydra from the files in conf/ and the command line, handed on as plain data.
+
+Hydra goes no further than this module. Its own `@hydra.main` is not used: it would create folders and logs, print
+its own errors, search for a package named `conf` that any `conf.py` in the current directory shadows, and merge a
+given mapping into the one it is meant to replace. Only its reading of the files (defaults lists, groups) and its
+grammar of the command line are used.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from search.config_files import ConfigFiles, config_loader
+from search.overrides import Override, apply, check_study_name, default_study_name, read_jobs
+from spaces.errors import InputError, did_you_mean
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+"""The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
+
+PATH_KEYS = ("results_dir", "data.path", "device.table", "architecture")
+"""Keys that hold a path: relative ones are meant from the current directory and made absolute."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The config of a search, its own settings checked; what the groups hold is checked by whoever reads it."""
+
+    space: dict[str, Any]
+    data: dict[str, Any]
+    train: dict[str, Any]
+    objective: dict[str, Any]
+    sampler: dict[str, Any]
+    backend: dict[str, Any]
+    choices: dict[str, str]
+    """The option chosen of every group: `{"space": "shuffle_agg", "data": "digits", ...}`."""
+    study: str
+    """The name of the study, which is the name of its folder."""
+    results_dir: str
+    """Absolute path of the folder that holds the studies."""
+    trials: int
+    """Total number of trials the study is to have."""
+    seed: int
+    workers: int
+    storage: str | None
+    """URL of the study's storage; None: a SQLite file in the study's folder."""
+    imports: tuple[str, ...]
+    """Modules to import before the space is read."""
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> "RunConfig":
+        """Check a composed config.
+
+        Raises:
+            InputError: a key that is missing or unknown, or a setting of the wrong kind or range.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in config:
+            if name not in names:
+                raise InputError(f"{name}: there is no setting of this name{did_you_mean(name, names)}")
+        missing = [name for name in names if name not in config]
+        if missing:
+            raise InputError(f"{missing[0]} is missing from the config; give it as {missing[0]}=...")
+        groups = {name: _mapping(name, config[name]) for name in names[: names.index("study")]}
+        workers, storage = config["workers"], config["storage"]
+        return cls(
+            **groups,
+            study=check_study_name(config["study"]),
+            results_dir=_text("results_dir", config["results_dir"]),
+            trials=_whole("trials", config["trials"], 1),
+            # Generators of NumPy and scikit-learn take seeds of 32 bits.
+            seed=_whole("seed", config["seed"], 0, 2**32 - 1),
+            workers=_num_cores() if workers is None else _whole("workers", workers, 1),
+            storage=None if storage is None else _text("storage", storage),
+            imports=_module_names(config["imports"]),
+        )
+
+
+def compose(argv: Sequence[str], config_name: str = "config", conf: Path = CONF) -> list[dict[str, Any]]:
+    """The configs of a command line, one for each job: one job, or several with `-m`.
+
+    Args:
+        argv: what follows the command's name, as `["space=shuffle_agg", "trials=40"]`.
+        config_name: the file in `conf` that the command starts from, without `.yaml`.
+        conf: the folder of the config files.
+
+    Returns:
+        Plain dicts, lists and scalars, interpolations resolved, paths absolute. `choices` holds the option chosen of
+        every group; `study`, where the command has that setting, its name, given or default.
+
+    Raises:
+        InputError: whatever is wrong with the arguments or the files.
+    """
+    arguments = _read_arguments(argv)
+    configs = [_resolved(raw) for raw in _compose_raw(arguments, config_name, conf)]
+    studies = [config.get("study") for config in configs]
+    for study in studies:
+        if study is not None and studies.count(study) > 1:
+            raise InputError(f"{studies.count(study)} of the {len(studies)} jobs would be one study, '{study}'")
+    return configs
+
+
+def run_command(
+    main: Callable[[T], int | None],
+    check: Callable[[dict[str, Any]], T],
+    *,
+    description: str,
+    examples: Sequence[str] = (),
+    config_name: str = "config",
+    conf: Path = CONF,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Run a command's `main` on the config of each job, and tell its user's mistakes in one line.
+
+    All jobs are composed and checked before the first one runs.
+
+    Args:
+        main: does the work; returns an exit status, or None for 0.
+        check: turns a composed config into what `main` takes, as `RunConfig.from_mapping`; `dict` for the config itself.
+        description: what the command does, for `--help`.
+        examples: command lines for `--help`.
+        config_name: the file in `conf` that the command starts from, without `.yaml`.
+        conf: the folder of the config files.
+        argv: arguments; None: those of the process.
+
+    Returns:
+        The exit status: 2 after an InputError, 130 after Ctrl-C, else main's (of several jobs, the first that is not 0).
+        Any other exception is a bug and passes.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        arguments = _read_arguments(given)
+        if arguments.help:
+            print(_help(arguments, config_name, conf, description, examples))
+            return 0
+        if arguments.cfg:
+            print(yaml.safe_dump_all(_compose_raw(arguments, config_name, conf), sort_keys=False), end="")
+            return 0
+        jobs = [check(config) for config in compose(given, config_name, conf)]
+        statuses = [main(job) or 0 for job in jobs]
+        return next((status for status in statuses if status), 0)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def import_user_modules(names: Iterable[str]) -> None:
+    """Import the modules that bring a user's own blocks. The current directory counts, as with `python -m`.
+
+    Raises:
+        InputError: a module that does not exist or cannot be imported, with the reason and the line.
+    """
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
+    importlib.invalidate_caches()
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise InputError(
+                    f"imports: the module '{name}' needs '{error.name}', which is not installed"
+                ) from error
+            raise InputError(f"imports: there is no module '{name}' in {os.getcwd()} or on Python's path") from error
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise InputError(
+                f"imports: the module '{name}' fails: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+            ) from error
+
+
+class _ArgumentParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; settings are written key=value, and --help lists them")
+
+
+def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The options by Hydra's names for them, the overrides in between left as they are."""
+    parser = _ArgumentParser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--cfg", "-c", choices=["job"])
+    arguments, overrides = parser.parse_known_args(argv)
+    for override in overrides:
+        if override.startswith("-"):
+            parser.error(f"there is no option '{override}'")
+    arguments.overrides = overrides
+    return arguments
+
+
+def _compose_raw(arguments: argparse.Namespace, config_name: str, conf: Path) -> list[dict[str, Any]]:
+    """The config of each job, its interpolations still unresolved."""
+    with config_loader(conf) as loader:
+        files = ConfigFiles(loader, config_name, conf, arguments.config_dir)
+        jobs = read_jobs(arguments.overrides, files.groups, sweep=arguments.multirun)
+        return [_compose_job(job, files) for job in jobs]
+
+
+def _compose_job(overrides: Sequence[Override], files: ConfigFiles) -> dict[str, Any]:
+    choices = [override for override in overrides if override.key in files.groups]
+    for choice in choices:
+        _check_choice(choice, files)
+    config, chosen = files.load([f"{'+' if choice.added else ''}{choice.key}={choice.value}" for choice in choices])
+    files.check_unambiguous(chosen)
+    for override in overrides:
+        if override in choices:
+            continue
+        group = override.path[0]
+        if chosen.get(group, "") is None:
+            options = ", ".join(files.groups[group])
+            raise InputError(f"'{override.text}': no {group} is chosen; choose one by {group}=NAME ({options})")
+        apply(config, override)
+    config["choices"] = {group: name for group, name in chosen.items() if name is not None}
+    if "study" in config and config["study"] is None and {"space", "data"} <= config["choices"].keys():
+        config["study"] = default_study_name(config["choices"]["space"], config["choices"]["data"], overrides)
+    return config
+
+
+def _check_choice(choice: Override, files: ConfigFiles) -> None:
+    group, options = choice.key, files.groups[choice.key]
+    if choice.deleted:
+        raise InputError(f"'{choice.text}': a group cannot be taken away; choose another option by {group}=NAME")
+    if group not in files.choices and not choice.added:
+        raise InputError(f"'{choice.text}': this command takes no {group}{did_you_mean(group, files.defaults)}")
+    if not isinstance(choice.value, str):
+        raise InputError(
+            f"'{choice.text}': {group} takes the name of a file ({', '.join(options)}); "
+            f"a single value in it is given as {group}.key=value"
+        )
+    if choice.value not in options:
+        raise InputError(
+            f"'{choice.text}': there is no {group} named '{choice.value}'{did_you_mean(choice.value, options)}"
+        )
+
+
+def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
+    """The config with every interpolation replaced by the value it names, and every path made absolute."""
+    _refuse_resolvers(raw, "")
+    try:
+        config = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise InputError("config: interpolations ${...} lead in a circle") from error
+    assert isinstance(config, dict)
+    result: dict[str, Any] = {str(key): value for key, value in config.items()}
+    for key in PATH_KEYS:
+        *groups, last = key.split(".")
+        node: Any = result
+        for group in groups:
+            node = node.get(group)
+            if not isinstance(node, dict):
+                break
+        else:
+            if isinstance(node.get(last), str) and node[last]:
+                node[last] = os.path.abspath(os.path.expanduser(node[last]))
+    if result.get("study") is not None:
+        check_study_name(result["study"])
+    return result
+
+
+def _refuse_resolvers(value: Any, where: str) -> None:
+    """Allow `${name.of.a.value}` alone: a downloaded space must not read the environment or run a resolver."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_resolvers(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_resolvers(inner, f"{where}.{index}")
+    elif isinstance(value, str) and "${" in re.sub(r"\$\{\s*\.*[\w.\[\]-]+\s*\}", "", value):
+        raise InputError(
+            f"{where}: {value!r} is not allowed; an interpolation names another value, as ${{name.of.value}}"
+        )
+
+
+def _help(
+    arguments: argparse.Namespace, config_name: str, conf: Path, description: str, examples: Sequence[str]
+) -> str:
+    with config_loader(conf) as loader:
+        files = ConfigFiles(loader, config_name, conf, arguments.config_dir)
+    lines = [description.strip(), "", "Groups (a folder of files each), chosen as group=NAME, the default in brackets:"]
+    for group, chosen in files.choices.items():
+        options = [f"[{name}]" if name == chosen else name for name in files.groups.get(group, ())]
+        lines.append(f"  {group:<10} {'  '.join(options)}")
+    text = (conf / f"{config_name}.yaml").read_text(encoding="utf-8")
+    _, _, settings = text.partition("- _self_\n")
+    lines += ["", "Settings, given as key=value:", *(f"  {line}".rstrip() for line in settings.strip().splitlines())]
+    lines += ["", "Any value inside a group, fixed or open, as group.key=value; --cfg job shows them all.", ""]
+    lines += [
+        "Options:",
+        "  -m, --multirun    one study for each of several values: seed=0,1,2 or 'seed=range(3)'",
+        "  --config-dir DIR  adds your own files: DIR/space/mine.yaml is space=mine",
+        "  --cfg job         prints the config and ends",
+    ]
+    return "\n".join([*lines, *(["", "Examples:", *(f"  {example}" for example in examples)] if examples else [])])
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{name}: must be a mapping of settings, got {value!r}")
+    return value
+
+
+def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name}={value}: must be a whole number, {limits}")
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{name}={value!r}: must be a text that is not empty")
+    return value
+
+
+def _module_names(value: object) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"imports={value!r}: must be a list of modules, as imports=[my_package.blocks]")
+    return tuple(names)
+
+
+def _num_cores() -> int:
+    # The cores this process may use, which a container or a job scheduler can have narrowed.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,123 @@
+"""The config files as Hydra reads them: groups and their options, defaults lists, and its errors in plain words.
+
+Hydra gets the absolute path of a folder. A package's name would be shadowed by any `conf.py` in the current directory.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import MissingConfigException
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
+
+from spaces.errors import InputError, did_you_mean
+
+
+class ConfigFiles:
+    """The config files that a command can see: those of the project, and those of a user's own folder."""
+
+    def __init__(self, loader: ConfigLoader, config_name: str, conf: Path, config_dir: str | None) -> None:
+        self._loader = loader
+        self._config_name = config_name
+        self._search_path: list[str] = []
+        self.folders = [conf]
+        if config_dir is not None:
+            own = Path(config_dir).expanduser().resolve()
+            if not own.is_dir():
+                raise InputError(f"--config-dir: {own} is not a folder")
+            self.folders.append(own)
+            url = QuotedString(f"file://{own}", Quote.single).with_quotes()
+            self._search_path = [f"hydra.searchpath=[{url}]"]
+        self.defaults, self.choices = self.load([])
+        self.groups = {
+            name: options
+            for name in self._list("", ObjectType.GROUP)
+            if name != "hydra"
+            if (name in self.choices or name not in self.defaults) and (options := self._list(name, ObjectType.CONFIG))
+        }
+
+    def load(self, choices: Sequence[str]) -> tuple[dict[str, Any], dict[str, str | None]]:
+        """The config with the given options chosen, as plain data, unresolved; and the option of every group."""
+        with _told_plainly():
+            config = self._loader.load_configuration(
+                self._config_name, [*self._search_path, *choices], run_mode=RunMode.RUN, from_shell=False
+            )
+            chosen = {str(group): name for group, name in config.hydra.runtime.choices.items()}
+            with open_dict(config):
+                del config["hydra"]
+            plain = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(plain, dict)
+        values = {str(key): value for key, value in plain.items()}
+        # In the order of the values; Hydra's own order is that of a stack.
+        groups = [group for group in (*values, *chosen) if group in chosen and not group.startswith("hydra/")]
+        return values, {group: chosen[group] for group in groups}
+
+    def check_unambiguous(self, choices: Mapping[str, str | None]) -> None:
+        """Refuse a file of the user's that has the name of one of the project's and says something else."""
+        for group, name in choices.items():
+            texts = {
+                path.read_bytes(): path
+                for folder in self.folders
+                if (path := folder / group / f"{name}.yaml").is_file()
+            }
+            if len(texts) > 1:
+                raise InputError(
+                    f"{group}={name} stands for two different files, {' and '.join(map(str, texts.values()))}"
+                )
+
+    def _list(self, group: str, kind: ObjectType) -> list[str]:
+        with _told_plainly():
+            return self._loader.get_group_options(group, kind, self._config_name, self._search_path)
+
+
+@contextmanager
+def config_loader(conf: Path) -> Iterator[ConfigLoader]:
+    """Hydra's reader of config files, with its global state put back as it was."""
+    # Somebody else's Hydra application may be running in this process.
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    resolvers = [name for name in ("now", "hydra", "python_version") if not OmegaConf.has_resolver(name)]
+    try:
+        with initialize_config_dir(str(conf), job_name="search", version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.set_instance(instance)
+        instance.hydra = outer
+        for name in resolvers:
+            OmegaConf.clear_resolver(name)
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Turn whatever Hydra and the files' readers raise into one sentence."""
+    try:
+        yield
+    except MissingConfigException as error:
+        named = str(error.missing_cfg_file)
+        place = re.match(r"In '([^']*)'", str(error))
+        hint = did_you_mean(named.rpartition("/")[2], error.options) if error.options else ""
+        raise InputError(
+            f"{place[1] + '.yaml: ' if place else ''}there is no config file '{named}.yaml'{hint}"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+        raise InputError(f"{where}: not valid YAML: {error.problem or error.context}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or 'a config file'}: {error.strerror or error}") from error
+    except Exception as error:
+        # Hydra wraps what it does not expect, sometimes in an exception without a word.
+        cause: BaseException | None = error
+        while cause is not None and not str(cause):
+            cause = cause.__cause__
+        reason = " ".join(str(cause).split()) if cause is not None else type(error).__name__
+        raise InputError(f"the config cannot be composed: {reason}") from error
