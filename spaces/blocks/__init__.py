@@ -9,6 +9,7 @@ from spaces.blocks.ghost import GhostBottleneck, GhostModule
 from spaces.blocks.head import Head
 from spaces.blocks.inception import Inception, InceptionResidual
 from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MobileNetV3
+from spaces.blocks.nasnet import NASNetCell
 from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
 from spaces.blocks.shufflenet import ShuffleNetV1, ShuffleNetV2
 from spaces.blocks.squeezenet import Fire
@@ -34,6 +35,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "squeezenext": SqueezeNext,
     "inception": Inception,
     "inception_residual": InceptionResidual,
+    "nasnet_cell": NASNetCell,
     "concat": Concat,
     "esp": ESP,
     "eesp": EESP,

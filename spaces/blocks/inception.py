@@ -5,7 +5,8 @@ Rethinking the Inception architecture (2016), https://arxiv.org/abs/1512.00567, 
 Inception-v4, Inception-ResNet and the impact of residual connections on learning (2017),
 https://arxiv.org/abs/1602.07261, figures 3 to 19.
 
-A module is data, written as its figure is drawn: `branches` lists the branches, each a list of operations from the input on.
+A module is data, written as its figure is drawn: `branches` lists the branches, each a list of operations in their
+order.
 
     1x7: 192                   a convolution by its filter and width (with batch normalisation and activation)
     max, avg                   a 3x3 pool
@@ -47,7 +48,7 @@ class Inception(nn.Module):
 
     The last operation of every branch takes the module's stride and `padding`; the ones before keep the size.
     Output channels are the sum of the branches' widths. With any other number all widths are scaled by the same factor
-    and rounded to the nearest, at least 1; branches that only pool keep the input's channels and stay out of that factor.
+    and rounded to the nearest, at least 1; branches that only pool keep the input's channels.
 
     Args:
         branches: as described at the top of this file.
