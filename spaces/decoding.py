@@ -17,6 +17,7 @@ from spaces.architecture import Architecture, Layer, Options, freeze, thaw
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Size, make_divisible
 from spaces.errors import InputError, did_you_mean
+from spaces.widths import RULES, Widths, at_width, depend_on_width, options_at
 
 MULTIPLIERS = ("width_multiplier", "resolution_multiplier", "depth_multiplier")
 NETWORK_KEYS = (
@@ -32,7 +33,6 @@ NETWORK_KEYS = (
     "published",
 )
 LAYER_KEYS = ("block", "channels", "stride", "repeat", "name", "inputs", "width")
-WIDTHS = ("scaled", "fixed", "at_least_one")
 # written as a number or a pair of equal numbers, they mean the same
 _PAIRS = ("kernel_size", "dilation", "padding")
 
@@ -56,6 +56,8 @@ class LayerPlan:
     """Numbers that must divide the input's (one for each input, or one for the first) and the output's channels."""
     open_channels: bool = False
     open_block: bool = False
+    by_width: bool = False
+    """Whether the options too depend on the width multiplier."""
 
 
 @dataclass
@@ -126,8 +128,8 @@ def plan_layer(
     for key, value in (("repeat", repeat if repeat is not None else 1), ("stride", stride)):
         if not _is_count(value):
             raise InputError(f"{where}: {key} must be a whole number of at least 1; got {value!r}")
-    if width not in WIDTHS:
-        raise InputError(f"{where}: unknown width '{width}'{did_you_mean(width, WIDTHS)}")
+    if width not in RULES:
+        raise InputError(f"{where}: unknown width '{width}'{did_you_mean(width, RULES)}")
     _check_channels(entry.get("channels"), where)
     return LayerPlan(
         where,
@@ -143,6 +145,7 @@ def plan_layer(
         multiples,
         open_channels,
         open_block,
+        depend_on_width(block, options),
     )
 
 
@@ -255,7 +258,8 @@ def assemble(
     in_channels = _count_of(settings, "in_channels", where)
     resolution = _resolution(settings, where)
     nodes = _write_out(plans, _positive(settings, "depth_multiplier", where))
-    channels = _channels(nodes, in_channels, settings, open_width, where)
+    widths = _widths(settings, open_width, where)
+    channels = _channels(nodes, in_channels, settings, widths, where)
     layers = []
     for position, node in enumerate(nodes):
         into = tuple(channels[source] for source in node.sources)
@@ -265,11 +269,27 @@ def assemble(
                 into[0] if len(into) == 1 else into,
                 channels[position + 1],
                 node.stride,
-                node.plan.options,
+                _options(node.plan, widths),
                 tuple(source - position - 1 for source in node.sources),
             )
         )
     return Architecture(in_channels, resolution, tuple(layers))
+
+
+def _widths(settings: Mapping[str, Any], open_width: bool, where: str) -> Widths:
+    divisor = settings.get("channel_divisor", 8)
+    if not _is_count(divisor):
+        raise InputError(f"{where}: channel_divisor must be a whole number of at least 1; got {divisor!r}")
+    return Widths(_positive(settings, "width_multiplier", where), divisor, open_width)
+
+
+def _options(plan: LayerPlan, widths: Widths) -> Options:
+    """The block's options at this width, again without those that equal the default."""
+    if not plan.by_width:
+        return plan.options
+    known = block_options(plan.block)
+    options = options_at(plan.block, plan.options, widths, plan.width, plan.where)
+    return tuple((name, value) for name, value in options if not _same(value, _plain(name, known[name])))
 
 
 def _count_of(settings: Mapping[str, Any], key: str, where: str) -> int:
@@ -330,7 +350,7 @@ def _source(reference: int | str, position: int, named: Mapping[str, int], where
 
 
 def _channels(
-    nodes: Sequence[_Node], in_channels: int, settings: Mapping[str, Any], open_width: bool, where: str
+    nodes: Sequence[_Node], in_channels: int, settings: Mapping[str, Any], widths: Widths, where: str
 ) -> list[int]:
     """Channels of every map: the image's, then each node's output."""
     needs = _needs(nodes)
@@ -339,10 +359,6 @@ def _channels(
             f"{where}: the image's {in_channels} channels are not a multiple of {needs[0].multiple}, "
             f"as {', '.join(needs[0].who)} needs; start with a layer without groups"
         )
-    multiplier = _positive(settings, "width_multiplier", where)
-    divisor = settings.get("channel_divisor", 8)
-    if not _is_count(divisor):
-        raise InputError(f"{where}: channel_divisor must be a whole number of at least 1; got {divisor!r}")
     channels = [in_channels]
     for node, need in zip(nodes, needs[1:], strict=True):
         plan = node.plan
@@ -352,19 +368,12 @@ def _channels(
             into = tuple(channels[source] for source in node.sources)
             channels.append(_made_of(plan, into[0] if len(into) == 1 else into))
         elif isinstance(plan.channels, Mapping):
-            channels.append(_divided(_at_width(plan, multiplier), need, plan))
+            table = plan.channels["at_width"]
+            channels.append(_divided(at_width(table, widths.multiplier, plan.where), need, plan))
+        elif widths.multiplies(plan.width) or plan.open_channels:
+            channels.append(widths.scale(plan.channels, plan.width, plan.where, need.multiple))
         else:
-            factor = {"scaled": multiplier, "fixed": 1.0, "at_least_one": max(1.0, multiplier)}[plan.width]
-            multiplied = factor != 1 or (open_width and plan.width != "fixed")
-            if multiplied and plan.channels * factor < 1:
-                raise InputError(
-                    f"{plan.where}: width_multiplier {multiplier} leaves no channel of {plan.channels}; "
-                    f"at least {1 / plan.channels:.4g}"
-                )
-            if multiplied or plan.open_channels:
-                channels.append(make_divisible(plan.channels * factor, math.lcm(divisor, need.multiple)))
-            else:
-                channels.append(_divided(plan.channels, need, plan))
+            channels.append(_divided(plan.channels, need, plan))
     return channels
 
 
@@ -392,16 +401,6 @@ def _made_of(plan: LayerPlan, in_channels: int | tuple[int, ...]) -> int:
     if not isinstance(in_channels, int):
         raise InputError(f"{plan.where}: block '{plan.block}' reads several inputs; state its channels")
     return in_channels
-
-
-def _at_width(plan: LayerPlan, multiplier: float) -> int:
-    table = {float(width): channels for width, channels in plan.channels["at_width"].items()}
-    if multiplier not in table:
-        raise InputError(
-            f"{plan.where}: no published width at width_multiplier {multiplier}; "
-            f"there are {', '.join(f'{width:g}' for width in table)}"
-        )
-    return table[multiplier]
 
 
 def _divided(channels: int, need: _Need, plan: LayerPlan) -> int:
