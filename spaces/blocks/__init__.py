@@ -3,7 +3,7 @@
 from torch import nn
 
 from spaces.blocks.concat import Concat
-from spaces.blocks.conv import Conv, Dropout, Identity, LocalResponseNorm, Pool
+from spaces.blocks.conv import Activation, Conv, Dropout, Identity, LocalResponseNorm, Pool
 from spaces.blocks.espnet import EESP, ESP
 from spaces.blocks.ghost import GhostBottleneck, GhostModule
 from spaces.blocks.head import Head
@@ -20,6 +20,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "conv": Conv,
     "dropout": Dropout,
     "identity": Identity,
+    "activation": Activation,
     "local_response_norm": LocalResponseNorm,
     "pool": Pool,
     "head": Head,

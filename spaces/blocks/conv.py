@@ -1,4 +1,4 @@
-"""The plain layers: convolution, pooling, identity, local response normalisation, dropout."""
+"""The plain layers: convolution, pooling, identity, activation, local response normalisation, dropout."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from spaces.blocks.ops import (
     Pair,
     Size,
     SymmetricPad2d,
+    activate,
+    activation_params,
     conv_cost,
     conv_norm_act,
     strided,
@@ -27,6 +29,7 @@ class Conv(nn.Module):
         dilation: distance between the filter's taps.
         padding: rows and columns added on each side; 0 is a "valid" convolution.
         norm: batch normalisation.
+        eps: added to the variance in the normalisation.
         bias: None gives one only where no normalisation follows.
         activation: None is linear.
     """
@@ -43,6 +46,7 @@ class Conv(nn.Module):
         dilation: Pair = 1,
         padding: Pair | None = None,
         norm: bool = True,
+        eps: float = 1e-5,
         bias: bool | None = None,
         activation: str | None = "relu",
     ) -> None:
@@ -62,6 +66,7 @@ class Conv(nn.Module):
             dilation=dilation,
             padding=padding,
             norm=norm,
+            eps=eps,
             bias=bias,
             activation=activation,
         )
@@ -83,6 +88,7 @@ class Conv(nn.Module):
         dilation: Pair = 1,
         padding: Pair | None = None,
         norm: bool = True,
+        eps: float = 1e-5,
         bias: bool | None = None,
         activation: str | None = "relu",
     ) -> Cost:
@@ -97,6 +103,7 @@ class Conv(nn.Module):
             dilation=dilation,
             padding=padding,
             norm=norm,
+            eps=eps,
             bias=bias,
             activation=activation,
         )
@@ -205,6 +212,30 @@ class Identity(nn.Module):
         if in_channels == out_channels and stride == 1:
             return Cost(0, 0, size)
         return conv_cost(in_channels, out_channels, size, 1, stride, activation=None)
+
+
+class Activation(nn.Module):
+    """An activation by itself, as before the head of networks whose blocks end in a normalisation.
+
+    Args:
+        activation: None is linear.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, *, activation: str | None = "relu"
+    ) -> None:
+        super().__init__()
+        _check_plain("activation", in_channels, out_channels, stride)
+        self.activation = activate(activation, out_channels, inplace=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) input. Returns the same shape."""
+        return self.activation(x)
+
+    @staticmethod
+    def cost(in_channels: int, out_channels: int, stride: int, size: Size, *, activation: str | None = "relu") -> Cost:
+        """No multiply-adds; one slope a channel where it learns."""
+        return Cost(0, activation_params(activation, out_channels), size)
 
 
 class LocalResponseNorm(nn.Module):

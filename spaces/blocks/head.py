@@ -57,6 +57,7 @@ class Head(nn.Module):
         hidden: widths of the hidden layers.
         hidden_groups: groups of the hidden layers.
         hidden_bias: whether the hidden layers have a bias.
+        hidden_norm: batch normalisation after each hidden layer.
         activation: after each hidden layer; None is linear.
         dropout: rate after each hidden layer, or after the pooling where there is none.
         bias: whether the last layer has a bias.
@@ -75,6 +76,7 @@ class Head(nn.Module):
         hidden: Sequence[int] = (),
         hidden_groups: int = 1,
         hidden_bias: bool = True,
+        hidden_norm: bool = False,
         activation: str | None = "relu",
         dropout: float = 0.0,
         bias: bool = True,
@@ -87,6 +89,8 @@ class Head(nn.Module):
         layers: list[nn.Module] = []
         for width in hidden:
             layers.append(_fully_connected(features, width, hidden_groups, hidden_bias))
+            if hidden_norm:
+                layers.append(nn.BatchNorm1d(width))
             if activation is not None:
                 layers.append(activate(activation, width))
             layers.append(nn.Dropout(dropout))
@@ -126,6 +130,7 @@ class Head(nn.Module):
         hidden: Sequence[int] = (),
         hidden_groups: int = 1,
         hidden_bias: bool = True,
+        hidden_norm: bool = False,
         activation: str | None = "relu",
         dropout: float = 0.0,
         bias: bool = True,
@@ -138,7 +143,7 @@ class Head(nn.Module):
         weights = others = 0
         for width in hidden:
             weights += features * width // hidden_groups
-            others += hidden_bias * width + activation_params(activation, width)
+            others += (hidden_bias + 2 * hidden_norm) * width + activation_params(activation, width)
             features = width
         weights += features * out_channels
         return Cost(weights, weights + others + bias * out_channels, (1, 1))

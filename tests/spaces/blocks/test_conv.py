@@ -56,6 +56,8 @@ def test_contract_of_pool(kind, stride, size, options):
         ("identity", 6, 1, {}),
         ("identity", 8, 1, {}),
         ("identity", 6, 2, {}),
+        ("activation", 6, 1, {}),
+        ("activation", 6, 1, {"activation": "prelu"}),
         ("local_response_norm", 6, 1, {"window": 3}),
         ("dropout", 6, 1, {"rate": 0.3}),
     ],

@@ -18,6 +18,7 @@ from tests.spaces.blocks.contract import check_block
         (4, 5, (7, 9), {"pool": "pyramid"}),
         (4, 5, (3, 2), {"pool": "pyramid", "levels": [1, 3], "hidden": [6], "activation": "h_swish"}),
         (8, 5, (4, 4), {"hidden": [12], "hidden_groups": 4, "hidden_bias": False, "activation": None}),
+        (8, 5, (4, 4), {"hidden": [12, 6], "hidden_norm": True, "hidden_bias": False}),
         (8, 8, (4, 5), {"linear": False, "dropout": 0.1}),
         (8, 8, (4, 5), {"pool": None, "linear": False}),
     ],
