@@ -19,7 +19,7 @@ This module is the border where accuracy changes sign: `front_points` gives what
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,7 +103,7 @@ class Objective:
         return self.target is not None and not isinstance(self.target, tuple)
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         """The study's directions, in the order of `values`: (reward up), or (accuracy up, cost down)."""
         return ("maximize",) if self.has_one_target else ("maximize", "minimize")
 

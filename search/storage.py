@@ -1,0 +1,77 @@
+"""Opening the storage of a study: an Optuna database with one driver at a time where it is SQLite."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from spaces.errors import InputError
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+DATABASE = "study.db"
+"""Name of the SQLite file in a study's folder."""
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the study's folder, and finds out whether files can be written there.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"results_dir: cannot write to {folder}: {error.strerror}; choose another by results_dir=PATH"
+        ) from error
+
+
+def lock(folder: Path) -> FileLock:
+    """Takes the folder for this process until it ends, however it ends.
+
+    Raises:
+        InputError: another driver has it.
+    """
+    held = FileLock(folder / f"{DATABASE}.lock", timeout=0)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another process is running the study in {folder}; wait for it, stop it, "
+            "or give this one a name of its own by study=NAME"
+        ) from error
+    return held
+
+
+def open_database(path: Path) -> RDBStorage:
+    """The SQLite database at `path`, made if it is missing.
+
+    Raises:
+        InputError: the file is no such database.
+    """
+    try:
+        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        raise InputError(f"{path} is not the database of a study ({reason}); move it away or choose study=NAME") from error
+    event.listen(storage.engine, "connect", _set_pragmas)
+    storage.engine.dispose()  # so that connections made before the listener are made again
+    return storage
+
+
+def _set_pragmas(connection: Any, _: Any) -> None:
+    """Appends to a log instead of rewriting the file at every attribute; a finished trial still survives any kill."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
