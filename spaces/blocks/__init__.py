@@ -4,6 +4,7 @@ from torch import nn
 
 from spaces.blocks.concat import Concat
 from spaces.blocks.conv import Activation, Conv, Dropout, Identity, LocalResponseNorm, Pool
+from spaces.blocks.dice import DiceUnit
 from spaces.blocks.espnet import EESP, ESP
 from spaces.blocks.ghost import GhostBottleneck, GhostModule
 from spaces.blocks.head import Head
@@ -38,6 +39,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "inception_residual": InceptionResidual,
     "nasnet_cell": NASNetCell,
     "concat": Concat,
+    "dice": DiceUnit,
     "esp": ESP,
     "eesp": EESP,
     "ghost_module": GhostModule,

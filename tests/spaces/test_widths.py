@@ -41,7 +41,7 @@ def test_a_table_may_stand_for_any_value_of_an_option():
 
 def test_a_width_without_an_entry_names_those_there_are():
     head = {"hidden": {"at_width": {1.0: [64], 2.4: [80]}}}
-    with pytest.raises(InputError, match="head: no published width at width_multiplier 2; there are 1, 2.4"):
+    with pytest.raises(InputError, match=r"head: no published width at width_multiplier 2; there are 1, 2\.4"):
         decode(describe({"block": "conv", "channels": 24}, head=head, width_multiplier=2))
 
 
