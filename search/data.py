@@ -159,12 +159,7 @@ def load(settings: Mapping[str, Any]) -> Data:
     if len(table.class_names) < 2:
         raise InputError(f"{table.origin} has {len(table.class_names)} class; data for training needs two or more")
     rows = _split(table, settings, published_test="test" in source)
-    used = np.concatenate([rows["train"], rows["validation"]])
-    in_channels, resolution = _shape(table, used, settings)
-    splits = {
-        name: _images(table, rows[name], in_channels, resolution, settings, len(used))
-        for name in ("train", "validation")
-    }
+    in_channels, resolution, splits = _training_splits(table, rows, settings)
     mean, std = _statistics(splits["train"])
     return Data(
         name=str(settings["name"] or settings["source"]),
@@ -177,6 +172,23 @@ def load(settings: Mapping[str, Any]) -> Data:
         fingerprint=_fingerprint(table.class_names, in_channels, resolution, splits),
         splits=splits,
     )
+
+
+def _training_splits(
+    table: Table, rows: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> tuple[int, Size, dict[str, Images]]:
+    """(channels, size, the images of "train" and "validation")."""
+    train, used = rows["train"], np.concatenate([rows["train"], rows["validation"]])
+    pixels = table.decode_alike(used, _stated_size(settings), settings["in_memory_mb"] * 2**20)
+    if pixels is None:
+        channels, size = _shape(table, used, settings)
+        names = ("train", "validation")
+        return channels, size, {name: _images(table, rows[name], channels, size, settings, len(used)) for name in names}
+    splits: dict[str, Images] = {
+        "train": Held(pixels[: len(train)], table.labels[train]),
+        "validation": Held(pixels[len(train) :], table.labels[rows["validation"]]),
+    }
+    return pixels.shape[1], (pixels.shape[2], pixels.shape[3]), splits
 
 
 def load_test(settings: Mapping[str, Any], data: Data) -> Data:
@@ -270,15 +282,18 @@ def _shape(table: Table, rows: np.ndarray, settings: Mapping[str, Any]) -> tuple
     The square's side is the median of the images' shorter sides, at most `MAX_SIDE`.
     """
     sizes, shorter, colour = table.scan(rows)
-    stated = settings["resolution"]
-    if stated is not None:
-        size = (stated, stated) if isinstance(stated, int) else (stated[0], stated[1])
-    elif len(sizes) == 1:
+    size = _stated_size(settings)
+    if size is None and len(sizes) == 1:
         (size,) = sizes
-    else:
+    elif size is None:
         side = min(MAX_SIDE, int(np.median(shorter)))
         size = (side, side)
     return 3 if colour else 1, size
+
+
+def _stated_size(settings: Mapping[str, Any]) -> Size | None:
+    resolution = settings["resolution"]
+    return (resolution, resolution) if isinstance(resolution, int) else resolution and (resolution[0], resolution[1])
 
 
 def _statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

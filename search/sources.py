@@ -93,6 +93,26 @@ class Table:
                 decoded[i] = _pixels(picture, channels, size)
         return decoded
 
+    def decode_alike(self, rows: Sequence[int] | np.ndarray, size: Size | None, max_bytes: float) -> np.ndarray | None:
+        """Decodes `rows` like the first of them, at `size` or its own: one pass over the files instead of `scan` and `decode`.
+
+        Returns:
+            (n, C, H, W) uint8; None where a later image has another size or brings in colour, or all exceed `max_bytes`.
+        """
+        first = next(self.pictures(rows[:1]))
+        channels, shape = 1 if first.mode in GRAY_MODES else 3, size or _upright_size(first)
+        if len(rows) * channels * shape[0] * shape[1] > max_bytes:
+            return None
+        decoded = np.empty((len(rows), channels, *shape), np.uint8)
+        for i, picture in enumerate(self.pictures(rows)):
+            if channels == 1 and picture.mode not in GRAY_MODES:
+                return None
+            if size is None and _upright_size(picture) != shape:
+                return None
+            with self._naming(int(rows[i])):
+                decoded[i] = _pixels(picture, channels, shape)
+        return decoded
+
     @contextmanager
     def _naming(self, row: int) -> Iterator[None]:
         try:
@@ -113,8 +133,12 @@ def _open(encoded: Mapping[str, Any] | None) -> Image.Image:
 
 
 def _is_turned(picture: Image.Image) -> bool:
-    """Whether a camera stored the image lying on its side (only JPEG says so without decoding)."""
-    return picture.format in ("JPEG", "MPO") and picture.getexif().get(0x0112, 1) >= 5
+    """Whether a camera stored the image lying on its side (asked of JPEG alone: others would have to be decoded for it)."""
+    return _orientation(picture) >= 5
+
+
+def _orientation(picture: Image.Image) -> int:
+    return picture.getexif().get(0x0112, 1) if picture.format in ("JPEG", "MPO") and "exif" in picture.info else 1
 
 
 def _upright_size(picture: Image.Image) -> Size:
@@ -124,12 +148,14 @@ def _upright_size(picture: Image.Image) -> Size:
 
 def _pixels(picture: Image.Image, channels: int, size: Size) -> np.ndarray:
     """(channels, *size) uint8 of one image."""
-    if picture.format in ("JPEG", "MPO"):
+    if _orientation(picture) != 1:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
         wide = np.asarray(picture)
         picture = Image.fromarray((wide >> 8 if wide.max() > 255 else wide).astype(np.uint8))
-    picture = picture.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    if picture.mode != mode:
+        picture = picture.convert(mode)
     if picture.size != size[::-1]:
         picture = ImageOps.fit(picture, size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(picture).reshape(*size, channels).transpose(2, 0, 1)
