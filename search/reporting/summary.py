@@ -1,0 +1,131 @@
+"""The closing words of a search: what it found, where that is, and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.reporting.tables import (
+    StudyInfo,
+    best_trial,
+    count_states,
+    front,
+    known_costs,
+    split_decisions,
+    table_hypervolume,
+)
+from search.reporting.text import (
+    STATE_WORDS,
+    decision_text,
+    describe_objective,
+    group_decisions,
+    percent,
+    readable,
+)
+
+_MAX_ROWS = 20
+_NAMES = {"flops": "FLOPs (multiply-adds)", "params": "parameters", "latency_ms": "latency"}
+_NUMBERS_WIDTH = 36  # what the columns beside the decisions take
+
+
+def summary(trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str, width: int = 80) -> RenderableType:
+    """What a search says at its end, to be printed by a rich console.
+
+    The front of the objective's cost as a table (its best 20 where it is longer), with the decisions in which its
+    members differ; then the files and the next command. Names and decisions are shown as text, whatever they contain.
+
+    Args:
+        trials: the trials table.
+        info: what else is said of the study.
+        folder: the study's folder.
+        command: the next useful command.
+        width: the console's columns: decisions are shown as far as two lines a network hold them.
+    """
+    cost = info.objective.cost
+    members = front(trials, cost)
+    parts: list[RenderableType] = [
+        Text(),
+        _headline(trials, info),
+        Text(describe_objective(info.objective), style="dim"),
+    ]
+    if members.empty:
+        parts.append(Text("No trial is complete: there is no front yet."))
+    else:
+        shown, num_hidden = telling_decisions(members.tail(_MAX_ROWS), 2 * (max(width, 60) - _NUMBERS_WIDTH))
+        parts += [Text(), _front_table(members.tail(_MAX_ROWS), cost, known_costs(trials), shown)]
+        table = "front.csv" if cost == "flops" else f"front_{cost}.csv"
+        if num_hidden:
+            parts.append(Text(f"{num_hidden} more decisions in which they differ are in {table}", style="dim"))
+        if len(members) > _MAX_ROWS:
+            parts.append(Text(f"{len(members) - _MAX_ROWS} cheaper ones are in {table}", style="dim"))
+    parts += [Text(), _files(folder), Text(), Text.assemble("Next: ", (command, "bold"))]
+    return Group(*parts)
+
+
+def _headline(trials: pd.DataFrame, info: StudyInfo) -> Text:
+    counts = ", ".join(f"{count} {STATE_WORDS[state]}" for state, count in count_states(trials).items())
+    best = best_trial(trials)
+    found = "" if best is None else f"; best accuracy {percent(best['accuracy'])} (trial {best['number']})"
+    volume = f"; hypervolume {table_hypervolume(trials, info):.4g}"
+    return Text.assemble((info.name, "bold"), f": {counts or 'no trials'}{found}{volume}")
+
+
+def _front_table(members: pd.DataFrame, cost: str, costs: Sequence[str], shown: Sequence[str]) -> Table:
+    """The front, cost rising; numbers keep their width, decisions take what is left."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
+    table.title = Text(f"The front: accuracy against {_NAMES.get(cost, cost)}", style="bold")
+    names = {"flops": "FLOPs", "params": "params", "latency_ms": "ms"}
+    for name in ["trial", "accuracy", *(names[known] for known in costs)]:
+        table.add_column(name, justify="right", no_wrap=True)
+    if shown:
+        table.add_column("decisions in which they differ", overflow="fold")
+    for row in members.to_dict("records"):
+        figures = [f"{row[known]:.3g}" if known == "latency_ms" else readable(row[known]) for known in costs]
+        decisions = [Text(one_line({name: row[name] for name in shown}))] if shown else []
+        table.add_row(str(row["number"]), percent(row["accuracy"]), *figures, *decisions)
+    return table
+
+
+def telling_decisions(members: pd.DataFrame, max_characters: int) -> tuple[list[str], int]:
+    """The decisions in which the members differ, as many as fit a bounded width.
+
+    Which block a layer is tells most, then what shapes the whole network or a layer, then options inside a block that only
+    some members have: blocks come first, then shorter paths, then the table's order.
+
+    Returns:
+        (names in the table's order, number of differing decisions left out).
+    """
+    differ, _ = split_decisions(members)
+    rows = members.to_dict("records")
+    chosen: set[str] = set()
+    for name in sorted(differ, key=lambda name: (not name.endswith(".block"), name.count("."))):
+        tried = [known for known in differ if known in chosen or known == name]
+        if max(len(one_line({known: row[known] for known in tried})) for row in rows) > max_characters:
+            break
+        chosen.add(name)
+    return [name for name in differ if name in chosen], len(differ) - len(chosen)
+
+
+def one_line(decisions: Mapping[str, Any]) -> str:
+    """Decisions in one line: "width_multiplier 0.5; layers.1: shuffle_agg, repeat 2"."""
+    return "; ".join(decision_text(group, pairs) for group, pairs in group_decisions(decisions).items())
+
+
+def _files(folder: Path) -> Group:
+    """The study's files, one a line; only those that are there."""
+    meanings = {
+        "pareto.html": "the front, to look at in a browser",
+        "front.csv": "the front as a table: accuracy against FLOPs",
+        "front/": "its networks, each a file that runs by itself",
+        "trials.csv": "every trial",
+        "study.db": "the study itself, an Optuna study",
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, meaning in meanings.items():
+        if (folder / name).exists():
+            table.add_row(Text(f"  {name}"), Text(meaning, style="dim"))
+    return Group(Text.assemble("Files in ", (str(folder), "bold"), overflow="fold"), table)

@@ -1,0 +1,169 @@
+"""The trials table, the fronts in it, and their CSV files."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from search.objective import Objective, front_points, reference_point
+from search.pareto import hypervolume, non_dominated
+from search.reporting.files import replace_file
+from search.reporting.text import is_missing
+
+TRIAL_COLUMNS = (
+    "number",
+    "state",
+    "accuracy",
+    "accuracy_top5",
+    "flops",
+    "params",
+    "latency_ms",
+    "reward",
+    "epochs",
+    "seconds",
+    "digest",
+    "duplicate_of",
+    "failure",
+)
+"""The columns every trials table opens with; each further column is a decision."""
+
+STATES = ("complete", "stopped", "failed", "duplicate", "infeasible", "running", "waiting")
+"""What a trial can be. Only complete ones, trained in full, can be on a front."""
+
+_COUNTS = ("number", "flops", "params", "epochs", "duplicate_of")
+_NUMBERS = ("accuracy", "accuracy_top5", "latency_ms", "reward", "seconds")
+
+
+@dataclass(frozen=True)
+class StudyInfo:
+    """What reports say of a study beside its trials."""
+
+    name: str
+    """The study's name."""
+    objective: Objective
+    """With its targets resolved."""
+    cost_range: tuple[float, float]
+    """The recorded range of the objective's cost: costs below it count as its low end, its high end is the reference."""
+    chance: float = 0.0
+    """The accuracy of guessing: the hypervolume's other reference."""
+
+
+def trials_frame(rows: Iterable[Mapping[str, Any]], decisions: Sequence[str]) -> pd.DataFrame:
+    """The trials table from rows that may leave cells out.
+
+    Counts are whole numbers even where some are missing, measurements floats, decisions what they are (an absent one
+    is None), so that a decision of 2 is written "2" beside an inactive one.
+
+    Args:
+        rows: one mapping a trial, keys among `TRIAL_COLUMNS` and `decisions`.
+        decisions: the decisions' names, in their order.
+    """
+    rows = list(rows)
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in (*TRIAL_COLUMNS, *decisions):
+        cells = [row.get(name) for row in rows]
+        if name in _COUNTS:
+            columns[name] = pd.Series(cells, dtype="Int64")
+        elif name in _NUMBERS:
+            columns[name] = pd.Series(cells, dtype="float64")
+        else:
+            columns[name] = pd.Series(cells, dtype="object")
+    return pd.DataFrame(columns)
+
+
+def decision_columns(trials: pd.DataFrame) -> list[str]:
+    """The names of the decisions, in the table's order."""
+    return [str(name) for name in trials.columns if name not in TRIAL_COLUMNS]
+
+
+def front(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The non-dominated complete trials, accuracy against one cost.
+
+    Duplicates, stopped and failed trials are never on it, nor is a trial whose cost was not measured.
+
+    Args:
+        trials: the trials table.
+        cost: the column to lower.
+
+    Returns:
+        Rows of `trials` with all its columns, cost rising; trials of equal cost and accuracy are all there, oldest first.
+    """
+    complete = trials[trials["state"] == "complete"]
+    on_front = non_dominated(np.column_stack((floats(complete, cost), -floats(complete, "accuracy"))))
+    return complete[on_front].sort_values([cost, "number"], kind="stable").reset_index(drop=True)
+
+
+def floats(trials: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """One column as (n,) floats, NaN where it is empty."""
+    return pd.to_numeric(trials[column]).to_numpy(dtype=float, na_value=np.nan)
+
+
+def known_costs(trials: pd.DataFrame) -> list[str]:
+    """The costs the table has values of: FLOPs, parameters and, where it was measured, latency."""
+    return [cost for cost in ("flops", "params", "latency_ms") if trials[cost].notna().any()]
+
+
+def count_states(trials: pd.DataFrame) -> dict[str, int]:
+    """How many trials are in each state that occurs, in the order of `STATES`."""
+    counts = Counter(trials["state"])
+    return {state: counts[state] for state in STATES if counts[state]}
+
+
+def best_trial(trials: pd.DataFrame) -> "pd.Series[Any] | None":
+    """The complete trial of the greatest accuracy, the first of equals; None where none is complete."""
+    complete = trials[(trials["state"] == "complete") & trials["accuracy"].notna()]
+    return None if complete.empty else complete.loc[complete["accuracy"].idxmax()]
+
+
+def table_hypervolume(trials: pd.DataFrame, info: StudyInfo) -> float:
+    """The hypervolume of the complete trials in (log cost, accuracy), up to the study's recorded reference."""
+    complete = trials[trials["state"] == "complete"]
+    low, high = info.cost_range
+    points = front_points(floats(complete, "accuracy"), floats(complete, info.objective.cost), low)
+    return hypervolume(points, reference_point(high, info.chance))
+
+
+def split_decisions(rows: pd.DataFrame) -> tuple[list[str], dict[str, Any]]:
+    """The decisions in which some trials differ, and the values of those in which they agree.
+
+    Returns:
+        (names that differ, values shared by all of them); a decision inactive in all rows is in neither.
+    """
+    differ: list[str] = []
+    shared: dict[str, Any] = {}
+    for name in decision_columns(rows):
+        # By their text: values may be lists, which do not hash, and 1 and True are different decisions.
+        values = ["" if is_missing(value) else f"={value}" for value in rows[name]]
+        if len(set(values)) > 1:
+            differ.append(name)
+        elif values and values[0]:
+            shared[name] = rows[name].iloc[0]
+    return differ, shared
+
+
+def write_tables(trials: pd.DataFrame, folder: Path, costs: Sequence[str]) -> list[Path]:
+    """Writes trials.csv, front.csv (accuracy against FLOPs) and a front_<cost>.csv for each other cost.
+
+    Each file is replaced whole: a reader never sees half a table.
+
+    Args:
+        trials: the trials table.
+        folder: where to; made where it is missing.
+        costs: the costs that are known, named as their columns.
+
+    Returns:
+        The files, trials.csv first.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    tables = {"trials.csv": trials, "front.csv": front(trials, "flops")}
+    tables |= {f"front_{cost}.csv": front(trials, cost) for cost in costs if cost != "flops"}
+    for name, table in tables.items():
+        replace_file(folder / name, table.to_csv(index=False, lineterminator="\n"))
+    return [folder / name for name in tables]
