@@ -12,6 +12,7 @@ from spaces.blocks.inception import Inception, InceptionResidual
 from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MobileNetV3
 from spaces.blocks.nasnet import NASNetCell
 from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
+from spaces.blocks.shuffle_agg import ShuffleAgg
 from spaces.blocks.shufflenet import ShuffleNetV1, ShuffleNetV2
 from spaces.blocks.squeezenet import Fire
 from spaces.blocks.squeezenext import SqueezeNext
@@ -31,6 +32,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "mobilenet_v3": MobileNetV3,
     "resnet_basic": ResNetBasic,
     "resnet_bottleneck": ResNetBottleneck,
+    "shuffle_agg": ShuffleAgg,
     "shufflenet_v1": ShuffleNetV1,
     "shufflenet_v2": ShuffleNetV2,
     "fire": Fire,
