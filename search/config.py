@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config_files import ConfigFiles, config_loader
-from search.overrides import Override, apply, check_study_name, default_study_name, read_jobs
+from search.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
 from spaces.errors import InputError, did_you_mean
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -143,11 +143,10 @@ def run_command(
     try:
         arguments = _read_arguments(given)
         if arguments.help:
-            print(_help(arguments, config_name, conf, description, examples))
-            return 0
+            return _write(_help(arguments, config_name, conf, description, examples))
         if arguments.cfg:
-            print(yaml.safe_dump_all(_compose_raw(arguments, config_name, conf), sort_keys=False), end="")
-            return 0
+            configs = _compose_raw(arguments, config_name, conf)
+            return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
         jobs = [check(config) for config in compose(given, config_name, conf)]
         statuses = [main(job) or 0 for job in jobs]
         return next((status for status in statuses if status), 0)
@@ -215,8 +214,11 @@ def _compose_job(overrides: Sequence[Override], files: ConfigFiles) -> dict[str,
     choices = [override for override in overrides if override.key in files.groups]
     for choice in choices:
         _check_choice(choice, files)
-    config, chosen = files.load([f"{'+' if choice.added else ''}{choice.key}={choice.value}" for choice in choices])
+    config, chosen = files.load({choice.key: choice.value for choice in choices})
     files.check_unambiguous(chosen)
+    for group, name in chosen.items():
+        if name is not None and group in files.choices and not isinstance(config.get(group), dict):
+            raise InputError(f"{group}={name}: the file {group}/{name}.yaml must hold a mapping of settings")
     for override in overrides:
         if override in choices:
             continue
@@ -300,7 +302,7 @@ def _help(
         options = [f"[{name}]" if name == chosen else name for name in files.groups.get(group, ())]
         lines.append(f"  {group:<10} {'  '.join(options)}")
     text = (conf / f"{config_name}.yaml").read_text(encoding="utf-8")
-    _, _, settings = text.partition("- _self_\n")
+    _, _, settings = text.rpartition("- _self_\n")
     lines += ["", "Settings, given as key=value:", *(f"  {line}".rstrip() for line in settings.strip().splitlines())]
     lines += ["", "Any value inside a group, fixed or open, as group.key=value; --cfg job shows them all.", ""]
     lines += [
@@ -310,6 +312,16 @@ def _help(
         "  --cfg job         prints the config and ends",
     ]
     return "\n".join([*lines, *(["", "Examples:", *(f"  {example}" for example in examples)] if examples else [])])
+
+
+def _write(text: str) -> int:
+    """Print the text and give the exit status."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; nothing may be left for Python to write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:

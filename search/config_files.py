@@ -35,9 +35,8 @@ class ConfigFiles:
             if not own.is_dir():
                 raise InputError(f"--config-dir: {own} is not a folder")
             self.folders.append(own)
-            url = QuotedString(f"file://{own}", Quote.single).with_quotes()
-            self._search_path = [f"hydra.searchpath=[{url}]"]
-        self.defaults, self.choices = self.load([])
+            self._search_path = [f"hydra.searchpath=[{_quoted(f'file://{own}')}]"]
+        self.defaults, self.choices = self.load({})
         self.groups = {
             name: options
             for name in self._list("", ObjectType.GROUP)
@@ -45,11 +44,15 @@ class ConfigFiles:
             if (name in self.choices or name not in self.defaults) and (options := self._list(name, ObjectType.CONFIG))
         }
 
-    def load(self, choices: Sequence[str]) -> tuple[dict[str, Any], dict[str, str | None]]:
+    def load(self, choices: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str | None]]:
         """The config with the given options chosen, as plain data, unresolved; and the option of every group."""
-        with _told_plainly():
+        paths = [folder / group / f"{name}.yaml" for group, name in choices.items() for folder in self.folders]
+        with _told_plainly(paths):
             config = self._loader.load_configuration(
-                self._config_name, [*self._search_path, *choices], run_mode=RunMode.RUN, from_shell=False
+                self._config_name,
+                [*self._search_path, *(self._as_override(group, name) for group, name in choices.items())],
+                run_mode=RunMode.RUN,
+                from_shell=False,
             )
             chosen = {str(group): name for group, name in config.hydra.runtime.choices.items()}
             with open_dict(config):
@@ -74,6 +77,10 @@ class ConfigFiles:
                     f"{group}={name} stands for two different files, {' and '.join(map(str, texts.values()))}"
                 )
 
+    def _as_override(self, group: str, name: str) -> str:
+        # A group that the command does not choose by itself, such as a user's own, is added to its list.
+        return f"{'' if group in self.choices else '+'}{group}={_quoted(name)}"
+
     def _list(self, group: str, kind: ObjectType) -> list[str]:
         with _told_plainly():
             return self._loader.get_group_options(group, kind, self._config_name, self._search_path)
@@ -97,8 +104,12 @@ def config_loader(conf: Path) -> Iterator[ConfigLoader]:
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
-    """Turn whatever Hydra and the files' readers raise into one sentence."""
+def _told_plainly(paths: Sequence[Path] = ()) -> Iterator[None]:
+    """Turn whatever Hydra and the files' readers raise into one sentence.
+
+    Args:
+        paths: the files that may be at fault, named where one of them is.
+    """
     try:
         yield
     except MissingConfigException as error:
@@ -112,12 +123,25 @@ def _told_plainly() -> Iterator[None]:
         mark = error.problem_mark or error.context_mark
         where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
         raise InputError(f"{where}: not valid YAML: {error.problem or error.context}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename or 'a config file'}: {error.strerror or error}") from error
     except Exception as error:
         # Hydra wraps what it does not expect, sometimes in an exception without a word.
         cause: BaseException | None = error
         while cause is not None and not str(cause):
             cause = cause.__cause__
         reason = " ".join(str(cause).split()) if cause is not None else type(error).__name__
-        raise InputError(f"the config cannot be composed: {reason}") from error
+        # OmegaConf goes on with the place of every value around.
+        reason = reason.partition(" full_key: ")[0]
+        present = [path for path in paths if path.is_file()]
+        broken = [path for path in present if not _is_readable(path)]
+        raise InputError(f"{', '.join(map(str, broken or present)) or 'config'}: {reason}") from error
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return OmegaConf.is_dict(OmegaConf.load(path))
+    except Exception:
+        return False
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import FrameType
 
-from search.backends.base import Backend, EpochDone, Event, Finished, Job
+from search.backends.base import Backend, Event, Finished, Job, Lost
+from search.objective import front_points, reference_point
+from search.pareto import Front
+from search.reporting.progress import Ended, Status
 from search.study import Outcome, Proposal, Study
-from search.training import Epoch
 
-Watcher = Callable[["Progress"], None]
-
-
-@dataclass
-class Progress:
-    """Where a search stands, for whoever shows it."""
-
-    study: Study
-    running: dict[int, Epoch | None] = field(default_factory=dict)
-    """The last epoch of every running trial; None before its first."""
-    finished: tuple[Proposal, Outcome] | None = None
-    """What ended since the last look."""
+Watcher = Callable[[Status, Ended | None], None]
 
 
 def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: Watcher) -> None:
@@ -38,7 +29,7 @@ def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: W
         backend: trains; closed at the end, however it comes.
         seed: of every training, so that candidates meet the same images in the same order.
         retries: how often a lost trial is started again.
-        watch: told after every event.
+        watch: told where the search stands, and of every trial that ended.
     """
     search = _Search(study, backend, seed, retries, watch)
     try:
@@ -60,7 +51,7 @@ class _Search:
         self.seed = seed
         self.retries = retries
         self.watch = watch
-        self.progress = Progress(study)
+        self.tally = _Tally(study)
         self.jobs: dict[int, tuple[Proposal, Job]] = {}
         self.losses: Counter[int] = Counter()
 
@@ -70,33 +61,66 @@ class _Search:
             candidate = proposal.candidate
             job = Job(proposal.number, candidate.architecture.to_dict(), candidate.hyperparameters, self.seed)
             self.jobs[job.number] = proposal, job
-            self._start(job)
-        self.watch(self.progress)
+            self.backend.start(job)
+        self.watch(self.tally.status(len(self.jobs)), None)
         return bool(self.jobs)
 
     def handle(self, event: Event) -> None:
         """Passes an event on to the study."""
-        if isinstance(event, EpochDone):
-            self.progress.running[event.number] = event.epoch
-        elif isinstance(event, Finished):
+        if isinstance(event, Finished):
             self._tell(event.number, event.outcome)
-        else:
+        elif isinstance(event, Lost):
             self.losses[event.number] += 1
             if self.losses[event.number] <= self.retries:
-                self._start(self.jobs[event.number][1])
+                self.backend.start(self.jobs[event.number][1])
             else:
                 self._tell(event.number, Outcome("failed", failure=f"worker lost: {event.reason}"))
 
-    def _start(self, job: Job) -> None:
-        self.progress.running[job.number] = None
-        self.backend.start(job)
-
     def _tell(self, number: int, outcome: Outcome) -> None:
         self.study.tell(number, outcome)
-        del self.progress.running[number]
-        self.progress.finished = self.jobs.pop(number)[0], outcome
-        self.watch(self.progress)
-        self.progress.finished = None
+        proposal, _ = self.jobs.pop(number)
+        self.tally.add(outcome.state, outcome.accuracy, proposal.costs)
+        accuracy = math.nan if outcome.accuracy is None else outcome.accuracy
+        ended = Ended(number, outcome.state, accuracy, proposal.costs["flops"], outcome.failure or "")
+        self.watch(self.tally.status(len(self.jobs)), ended)
+
+
+class _Tally:
+    """What the search has reached, kept trial by trial."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.states: Counter[str] = Counter()
+        self.best_accuracy = self.best_reward = math.nan
+        self.low, high = study.reference["cost_range"][study.objective.cost]
+        self.front = Front(reference_point(high, study.reference["chance"]))
+        for outcome, costs in study.finished():
+            self.add(outcome.state, outcome.accuracy, costs)
+
+    def add(self, state: str, accuracy: float | None, costs: Mapping[str, float]) -> None:
+        self.states[state] += 1
+        if state != "complete" or accuracy is None:
+            return
+        price = costs[self.study.objective.cost]
+        reward = float(self.study.objective.mean_reward(accuracy, price))
+        self.best_accuracy = max(accuracy, self.best_accuracy)  # in this order NaN gives way
+        self.best_reward = max(reward, self.best_reward)
+        x, y = front_points(accuracy, price, self.low)
+        self.front.add(float(x), float(y))
+
+    def status(self, running: int) -> Status:
+        return Status(
+            self.study.trials,
+            self.study.num_done,
+            running,
+            self.states["failed"],
+            self.states["stopped"],
+            self.study.num_duplicates,
+            self.best_accuracy,
+            self.best_reward,
+            len(self.front),
+            self.front.hypervolume,
+        )
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class Override:
     """One thing given on the command line: a value for a key, or the option of a group."""
 
     text: str
-    """As the user typed it."""
+    """As the user typed it, a password hidden."""
     key: str
     """Dotted path (`space.layers.1.repeat`) or name of a group."""
     value: Any
@@ -106,9 +106,9 @@ def default_study_name(space: str, data: str, overrides: Iterable[Override]) -> 
         if root in _NOT_IN_NAME or override.key in ("space", "data", "data.path"):
             continue
         # A value given whole takes back what was given inside it before.
-        for earlier in [key for key in kept if f"{key}.".startswith(f"{override.key}.")]:
+        for earlier in [key for key in kept if f"{key.lstrip('~')}.".startswith(f"{override.key}.")]:
             del kept[earlier]
-        kept[override.key] = {"deleted": True} if override.deleted else override.value
+        kept[f"~{override.key}" if override.deleted else override.key] = override.value
     pairs = sorted(kept.items())
     text = f"{space}-{data}" + "".join(f"-{key}={_brief(value)}" for key, value in pairs)
     names = [space, data, *kept]
@@ -136,10 +136,17 @@ def check_study_name(name: object) -> str:
     return name
 
 
+def hide_password(text: str) -> str:
+    """The text, such as a storage's URL, with `***` in place of any password in a URL."""
+    text = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", text)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
+
+
 def _parse(argument: str) -> HydraOverride:
     """Read one argument, with and then without the help of quotes around its plain words."""
+    shown = hide_password(argument)
     if "=" not in argument and not argument.startswith("~"):
-        raise InputError(f"'{argument}' is not a setting: a setting is written key=value, as in trials=40")
+        raise InputError(f"'{shown}' is not a setting: a setting is written key=value, as in trials=40")
     parser = OverridesParser.create()
     try:
         return parser.parse_override(argument)
@@ -147,9 +154,9 @@ def _parse(argument: str) -> HydraOverride:
         try:
             return parser.parse_override(_quote_words(argument))
         except HydraException:
-            reason = " ".join(str(first_error).split())
+            reason = hide_password(" ".join(str(first_error).split()))
             raise InputError(
-                f"cannot read '{argument}' ({reason}); a setting is key=value, and a list or mapping stands in single "
+                f"cannot read '{shown}' ({reason}); a setting is key=value, and a list or mapping stands in single "
                 "quotes, as in 'space.width_multiplier={choice: [0.5, 1.0]}'"
             ) from first_error
 
@@ -174,11 +181,12 @@ def _alternatives(
 ) -> list[Override]:
     if not parsed.is_sweep_override():
         return [_plain(parsed, argument)]
+    shown = hide_password(argument)
     if not (parsed.is_discrete_sweep() or parsed.value_type is ValueType.GLOB_CHOICE_SWEEP):
-        raise InputError(f"'{argument}': an interval has no end of values; sweep with range(...) or choice(...)")
+        raise InputError(f"'{shown}': an interval has no end of values; sweep with range(...) or choice(...)")
     if not sweep:
         raise InputError(
-            f"'{argument}' gives several values: add -m for one study of each, or write a list in brackets, "
+            f"'{shown}' gives several values: add -m for one study of each, or write a list in brackets, "
             f"'{parsed.key_or_group}=[...]'"
         )
     prefix = parsed.get_key_element()
@@ -189,20 +197,21 @@ def _alternatives(
         try:
             texts = list(parsed.sweep_string_iterator())
         except (HydraException, ValueError) as error:
-            raise InputError(f"'{argument}': {error}") from error
+            raise InputError(f"'{shown}': {error}") from error
     if not texts:
-        raise InputError(f"'{argument}' sweeps over nothing")
+        raise InputError(f"'{shown}' sweeps over nothing")
     return [_plain(_parse(f"{prefix}={text}"), f"{prefix}={text}") for text in texts]
 
 
 def _plain(parsed: HydraOverride, text: str) -> Override:
+    shown = hide_password(text)
     if parsed.package is not None or "/" in parsed.key_or_group or not parsed.key_or_group:
-        raise InputError(f"'{text}': '{parsed.get_key_element()}' is not a key; keys are names joined by dots")
+        raise InputError(f"'{shown}': '{parsed.get_key_element()}' is not a key; keys are names joined by dots")
     value = parsed.value()
     if parsed.key_or_group in _TEXT_KEYS and isinstance(value, int | float):
         value = parsed.get_value_string()
     added = parsed.is_add() or parsed.is_force_add()
-    return Override(text, parsed.key_or_group, value, added=added, deleted=parsed.is_delete())
+    return Override(shown, parsed.key_or_group, value, added=added, deleted=parsed.is_delete())
 
 
 def _key(node: Any, part: str, above: Sequence[str], override: Override, may_be_new: bool) -> Any:
@@ -243,7 +252,7 @@ def _ordered(value: Any) -> Any:
 
 def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        return "_".join(f"{key}_{_brief(inner)}" for key, inner in value.items())
+        return "_".join(f"{key}_{_brief(inner)}" for key, inner in sorted(value.items(), key=str))
     if isinstance(value, list):
         return "_".join(map(_brief, value))
     return value if isinstance(value, str) else json.dumps(value)

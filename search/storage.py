@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from spaces.errors import InputError
+from spaces.errors import InputError, did_you_mean
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -55,6 +55,38 @@ def lock(folder: Path) -> FileLock:
     return held
 
 
+def open_storage(folder: Path, url: str | None) -> RDBStorage:
+    """The storage at `url`, or the SQLite database in a study's folder.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    if url is None:
+        return open_database(folder / DATABASE)
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError, RuntimeError) as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        raise InputError(f"storage: cannot open the storage ({reason})") from error
+
+
+def open_study(folder: Path, url: str | None, name: str) -> optuna.Study:
+    """A study that exists, to read from.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    if url is None and not (folder / DATABASE).exists():
+        studies = sorted(path.parent.name for path in folder.parent.glob(f"*/{DATABASE}"))
+        raise InputError(f"study: there is no study '{name}' in {folder.parent}{did_you_mean(name, studies)}")
+    storage = open_storage(folder, url)
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        names = optuna.get_all_study_names(storage)
+        raise InputError(f"study: the storage holds no study '{name}'{did_you_mean(name, names)}") from error
+
+
 def open_database(path: Path) -> RDBStorage:
     """The SQLite database at `path`, made if it is missing.
 
@@ -75,3 +107,11 @@ def _set_pragmas(connection: Any, _: Any) -> None:
     """Appends to a log instead of rewriting the file at every attribute; a finished trial still survives any kill."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def num_trials(storage: RDBStorage, name: str) -> int:
+    """How many trials a study has; 0 where there is none of that name."""
+    try:
+        return storage.get_n_trials(storage.get_study_id_from_name(name))
+    except KeyError:
+        return 0

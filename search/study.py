@@ -6,7 +6,8 @@ again; tables, front and page are derived from it at any time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.objective import Objective
+from search.objective import COSTS, Objective
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace, cost
 from spaces.values import Choice, Float, Value
 
@@ -27,7 +28,7 @@ MAX_INFEASIBLE = 1000
 NUM_REFERENCE = 1000
 """Random architectures by which the range of targets and the share of feasible ones are found."""
 
-MAY_CHANGE = ("trials", "workers", "backend", "storage", "data.path", "confirm", "results_dir", "study", "imports")
+MAY_CHANGE = ("trials", "workers", "backend", "storage", "data.path", "confirm", "results_dir", "study", "choices")
 """Parts of the config that a resumed study may give anew."""
 
 State = Literal["complete", "stopped", "failed"]
@@ -109,11 +110,9 @@ class Study:
             self._study = optuna.create_study(
                 study_name=name, storage=storage, sampler=sampler, directions=list(objective.directions)
             )
-            self._study.set_user_attr("reference", reference)
-            self._study.set_user_attr("config", dict(config or {}))
+            self._describe(reference, config or {})
         if "config" not in self._study.user_attrs:  # its driver was killed in the lines above
-            self._study.set_user_attr("reference", self._reference(objective))
-            self._study.set_user_attr("config", dict(config or {}))
+            self._describe(self._reference(objective), config or {})
         self._compare(dict(config or {}))
         self._study_id = storage.get_study_id_from_name(name)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
@@ -121,7 +120,7 @@ class Study:
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
         self._copies: dict[int, list[int]] = {}
-        self._num_done = 0
+        self._num_done = self._num_duplicates = 0
         self._resume()
 
     @property
@@ -133,6 +132,17 @@ class Study:
     def num_done(self) -> int:
         """Evaluated candidates: complete, stopped or failed; neither duplicates nor infeasible ones."""
         return self._num_done
+
+    @property
+    def num_duplicates(self) -> int:
+        """Finished trials that repeat another."""
+        return self._num_duplicates
+
+    def finished(self) -> Iterator[tuple[Outcome, dict[str, float]]]:
+        """What the evaluated candidates came to, with their costs; neither duplicates nor infeasible ones."""
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
+                yield _outcome_of(trial), _costs_of(trial)
 
     def ask(self) -> Proposal | None:
         """The next candidate to train; None where enough are done or running, or the sampler finds nothing new."""
@@ -164,6 +174,7 @@ class Study:
         self._num_done += 1
         for copy in self._copies.pop(number, []):
             self._finish(copy, outcome, proposal.costs)
+            self._num_duplicates += 1
 
     def release(self) -> None:
         """Puts running trials back in the queue, to be run again under their numbers."""
@@ -197,7 +208,8 @@ class Study:
             self._copies.setdefault(original, []).append(trial.number)
             return
         known = self._storage.get_trial(self._trial_id(original))
-        self._finish(trial.number, _outcome_of(known), {k: known.user_attrs[k] for k in ("flops", "params")})
+        self._finish(trial.number, _outcome_of(known), _costs_of(known))
+        self._num_duplicates += 1
 
     def _finish(self, number: int, outcome: Outcome, costs: Mapping[str, float]) -> None:
         objective = self.objective
@@ -226,7 +238,9 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state is TrialState.RUNNING:
                 self._requeue(trial._trial_id)
-            elif trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
+            elif trial.state.is_finished() and "duplicate_of" in trial.user_attrs:
+                self._num_duplicates += 1
+            elif trial.state.is_finished() and "infeasible" not in trial.user_attrs:
                 self._num_done += 1
                 decisions = {d.name: trial.params[d.name] for d in self.space.decisions if d.name in trial.params}
                 self._evaluated[self.space.candidate(decisions).digest] = trial.number
@@ -250,10 +264,16 @@ class Study:
         chance = 1 / self.space.random(rng).architecture.num_classes
         return {"cost_range": ranges, "chance": chance, "feasible_share": len(feasible) / NUM_REFERENCE}
 
+    def _describe(self, reference: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Stores what the study's reports and its resumption need; the config last."""
+        self._study.set_user_attr("reference", dict(reference))
+        self._study.set_user_attr("decisions", [decision.name for decision in self.space.decisions])
+        self._study.set_user_attr("config", dict(config))
+
     def _compare(self, config: dict[str, Any]) -> None:
         """Refuses to go on with a config that would make another study."""
         stored = _flatten(self._study.user_attrs["config"])
-        given = _flatten(config)
+        given = _flatten(json.loads(json.dumps(config)))  # as it would come back from the storage
         changes = [
             f"  {key}: {stored.get(key, 'absent')} -> {given.get(key, 'absent')}"
             for key in sorted(stored.keys() | given.keys())
@@ -285,11 +305,15 @@ def _outcome_of(trial: FrozenTrial) -> Outcome:
         states[trial.state],  # type: ignore[arg-type]
         attributes.get("accuracy"),
         attributes.get("accuracy_top5"),
-        attributes["epochs"],
-        attributes["seconds"],
-        tuple(attributes["curve"]),
+        attributes.get("epochs", 0),
+        attributes.get("seconds", 0.0),
+        tuple(attributes.get("curve", ())),
         attributes.get("failure"),
     )
+
+
+def _costs_of(trial: FrozenTrial) -> dict[str, float]:
+    return {name: trial.user_attrs[name] for name in COSTS if name in trial.user_attrs}
 
 
 def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:

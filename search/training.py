@@ -275,7 +275,8 @@ def _memory_errors() -> Iterator[None]:
 
 
 CHOICES = {"optimizer": ("sgd", "adamw"), "schedule": ("cosine", "one_cycle")}
-COUNTS = ("epochs", "batch_size")
+COUNTS = {"epochs": 1, "batch_size": 2}
+"""Least value; a batch of one image cannot be normalised."""
 RANGES: dict[str, tuple[float, float]] = {
     "lr": (0, math.inf),
     "momentum": (0, 1),
@@ -311,8 +312,8 @@ def _check_value(key: str, value: Any) -> None:
         return
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key in COUNTS:
-        if not (number and isinstance(value, int) and value >= 1):
-            raise InputError(f"train.{key} is {value!r}; it is a whole number of 1 or more")
+        if not (number and isinstance(value, int) and value >= COUNTS[key]):
+            raise InputError(f"train.{key} is {value!r}; it is a whole number of {COUNTS[key]} or more")
         return
     low, high = RANGES[key]
     if not (number and low <= value < high and (key != "lr" or value > 0)):

@@ -195,8 +195,8 @@ class SearchSpace:
             InputError: one of them cannot be built.
         """
         seen = set()
-        for decisions in self._coverage(np.random.default_rng(seed)):
-            architecture = self.candidate(decisions).architecture
+        for candidate in self.coverage(seed):
+            architecture = candidate.architecture
             sizes = [architecture.resolution]
             for position, (layer, layer_cost) in enumerate(
                 zip(architecture.layers, layer_costs(architecture), strict=True)
@@ -207,8 +207,9 @@ class SearchSpace:
                     seen.add((layer, size))
                     _check_block(layer, size, f"{self.source}: layer {position} ({layer.block})")
 
-    def _coverage(self, rng: np.random.Generator) -> Iterator[Decisions]:
-        """Decisions that together hold both ends of every range and every option of every choice."""
+    def coverage(self, seed: int = 0) -> Iterator[Candidate]:
+        """Candidates that together hold both ends of every range and every option of every choice."""
+        rng = np.random.default_rng(seed)
         wanted: Counter[tuple[str, Value]] = Counter()
         for decision in self.decisions:
             domain = decision.domain
@@ -222,8 +223,8 @@ class SearchSpace:
             for item in hits:
                 del wanted[item]
             if hits:
-                yield decisions
-        yield self.sample(rng)
+                yield self.candidate(decisions)
+        yield self.random(rng)
 
     @staticmethod
     def _most_wanted(decision: Decision, wanted: Mapping[Any, int], rng: np.random.Generator) -> Value:

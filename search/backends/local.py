@@ -27,9 +27,8 @@ def make_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # a worker imports the main module again, at no cost if the server has it
-    main = getattr(sys.modules["__main__"], "__spec__", None)
-    context.set_forkserver_preload([__name__, *([main.name] if main is not None else [])])
+    # workers import the main module again; what it needs from here they then have already
+    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in ("search", "spaces")])
     return context
 
 

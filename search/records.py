@@ -1,0 +1,47 @@
+"""A study's storage as a table: what every report is made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from search.objective import Objective
+from search.reporting.tables import TRIAL_COLUMNS, StudyInfo, trials_frame
+from spaces.errors import InputError
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
+    """The trials table of a study, and what reports say beside it.
+
+    Raises:
+        InputError: the study was not made by this project.
+    """
+    attributes = study.user_attrs
+    missing = [name for name in ("config", "reference", "decisions") if name not in attributes]
+    if missing:
+        raise InputError(f"the study '{study.study_name}' holds no {missing[0]}: it was not made by search.run")
+    trials = trials_frame(map(_row, study.get_trials(deepcopy=False)), attributes["decisions"])
+    reference = attributes["reference"]
+    objective = Objective.from_config(attributes["config"]["objective"])
+    cost_range = tuple(reference["cost_range"][objective.cost])
+    return trials, StudyInfo(study.study_name, objective.resolve(cost_range), cost_range, reference["chance"])
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    """One trial by the table's columns."""
+    attributes = trial.user_attrs
+    known = {name: attributes[name] for name in TRIAL_COLUMNS if name in attributes}
+    state = "infeasible" if "infeasible" in attributes else _STATES[trial.state]
+    failure = attributes.get("failure", attributes.get("infeasible"))
+    return {**trial.params, **known, "number": trial.number, "state": state, "failure": failure}

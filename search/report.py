@@ -1,0 +1,62 @@
+"""`python -m search.report study=NAME`: tables, front and page again, from the study's storage alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import yaml
+from rich.console import Console
+
+from search.config import run_command
+from search.records import read_study
+from search.reporting.files import replace_folder
+from search.reporting.page import write_page
+from search.reporting.summary import summary
+from search.reporting.tables import StudyInfo, front, known_costs, write_tables
+from search.storage import open_study
+
+
+def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, StudyInfo]:
+    """Writes trials.csv, front*.csv, front/ and pareto.html of a study into its folder.
+
+    Returns:
+        What they were made from: the trials table and the study's facts.
+    """
+    trials, info = read_study(study)
+    costs = known_costs(trials)
+    write_tables(trials, folder, costs)
+    members = pd.concat([front(trials, cost) for cost in costs]).drop_duplicates("number").sort_values("number")
+    attributes = {trial.number: trial.user_attrs for trial in study.get_trials(deepcopy=False)}
+    networks = {}
+    for row in members.to_dict("records"):
+        description = attributes[row["number"]]["architecture"]
+        figures = ", ".join(f"{name} {row[name]}" for name in ("accuracy", *costs))
+        head = f"# Trial {row['number']} of the study {info.name}: {figures}\n"
+        networks[f"{row['number']:04d}-{row['digest']}.yaml"] = head + yaml.safe_dump(description, sort_keys=False)
+    replace_folder(folder / "front", networks)
+    write_page(trials, folder / "pareto.html", info)
+    return trials, info
+
+
+def main() -> int:
+    """The command."""
+
+    def report(config: dict[str, str]) -> None:
+        folder = Path(config["results_dir"]) / config["study"]
+        trials, info = write_report(open_study(folder, config["storage"], config["study"]), folder)
+        Console().print(summary(trials, info, folder, f"python -m search.run ... study={config['study']}"))
+
+    return run_command(
+        report,
+        dict,
+        config_name="report",
+        description="Rebuilds the tables, the front and the page of a study from its storage alone.",
+        examples=["python -m search.report study=shuffle_agg-digits"],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

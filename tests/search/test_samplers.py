@@ -1,0 +1,50 @@
+"""One set of checks for every sampler; a new one joins by its name in the table."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from conftest import instant_outcome
+
+from search.objective import Objective
+from search.samplers import SAMPLERS, make_sampler
+from search.study import Outcome, Study
+from spaces import InputError, SearchSpace
+
+TARGETS = [{}, {"target": 60_000.0, "beta": -1.0}, {"max_flops": 100_000.0}]
+
+
+def explore(space: SearchSpace, name: str, seed: int = 0, trials: int = 25, **objective: float) -> Study:
+    storage = optuna.storages.InMemoryStorage()
+    study = Study(space, Objective(**objective), make_sampler({"name": name}, seed), storage, trials=trials)  # type: ignore[arg-type]
+    while (proposal := study.ask()) is not None:
+        known = {decision.name: decision.domain for decision in space.decisions}
+        assert all(known[name].contains(value) for name, value in proposal.candidate.decisions.items())
+        failed = proposal.number % 7 == 5
+        study.tell(proposal.number, Outcome("failed", failure="diverged") if failed else instant_outcome(proposal))
+    return study
+
+
+@pytest.mark.parametrize("objective", TARGETS, ids=["range", "one target", "limit"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_proposes_valid_candidates_to_the_end(small_space: SearchSpace, name: str, objective: dict[str, float]) -> None:
+    assert explore(small_space, name, trials=15, **objective).num_done == 15
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_same_seed_gives_the_same_candidates_and_another_seed_others(small_space: SearchSpace, name: str) -> None:
+    runs = [
+        [t.params for t in explore(small_space, name, seed, trials=8).optuna_study.trials] for seed in (3, 3, 4)
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_an_unknown_sampler_is_refused_by_its_nearest_name() -> None:
+    with pytest.raises(InputError, match=r"unknown sampler 'nsga'; did you mean 'nsga"):
+        make_sampler({"name": "nsga"}, 0)
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(InputError, match=r"sampler=random: .*population"):
+        make_sampler({"name": "random", "population": 3}, 0)

@@ -1,0 +1,213 @@
+"""Ask, tell, resume: what the storage holds after every turn of events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from conftest import SMALL, instant_outcome
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import TrialState
+
+from search.objective import Objective
+from search.storage import DATABASE, lock, open_database, prepare_folder
+from search.study import MAX_DUPLICATES, Outcome, Study
+from spaces import InputError, SearchSpace
+
+
+def open_study(
+    space: SearchSpace, storage: Any = None, *, trials: int = 10, sampler: BaseSampler | None = None, **objective: Any
+) -> Study:
+    storage = storage or optuna.storages.InMemoryStorage()
+    return Study(space, Objective(**objective), sampler or RandomSampler(seed=0), storage, trials=trials)
+
+
+def finish(study: Study) -> None:
+    while (proposal := study.ask()) is not None:
+        study.tell(proposal.number, instant_outcome(proposal))
+
+
+def states(study: Study) -> list[TrialState]:
+    return [trial.state for trial in study.optuna_study.trials]
+
+
+def test_a_study_hands_out_as_many_candidates_as_it_shall_have(small_space: SearchSpace) -> None:
+    study = open_study(small_space, trials=7)
+    finish(study)
+    assert study.num_done == 7
+    originals = [t for t in study.optuna_study.trials if "duplicate_of" not in t.user_attrs]
+    assert len(originals) == 7
+    assert len({t.user_attrs["digest"] for t in originals}) == 7
+
+
+def test_running_candidates_count_towards_the_total(small_space: SearchSpace) -> None:
+    study = open_study(small_space, trials=3)
+    proposals = [study.ask() for _ in range(4)]
+    assert proposals[3] is None
+    assert all(proposals[:3])
+
+
+def test_a_range_of_targets_has_two_directions_and_one_target_has_one(small_space: SearchSpace) -> None:
+    assert len(open_study(small_space).optuna_study.directions) == 2
+    study = open_study(small_space, target=50_000.0, beta=-1.0)
+    proposal = study.ask()
+    assert proposal is not None
+    study.tell(proposal.number, Outcome("complete", 0.8, epochs=1))
+    (trial,) = study.optuna_study.trials
+    expected = 0.8 * min(1.0, 50_000 / proposal.costs["flops"])
+    assert trial.values == [pytest.approx(expected)]
+    assert trial.user_attrs["reward"] == pytest.approx(expected)
+
+
+def test_a_duplicate_takes_the_outcome_of_its_original_and_does_not_count() -> None:
+    space = SearchSpace({"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=2, resolution=4)
+    study = open_study(space, trials=3)
+    finish(study)
+    assert study.num_done == 2
+    assert study.stopped_early is not None
+    assert str(MAX_DUPLICATES) in study.stopped_early
+    trials = study.optuna_study.trials
+    copies = [t for t in trials if "duplicate_of" in t.user_attrs]
+    assert len(copies) >= MAX_DUPLICATES
+    for copy in copies:
+        assert copy.state is TrialState.COMPLETE
+        assert copy.values == trials[copy.user_attrs["duplicate_of"]].values
+
+
+def test_a_duplicate_of_a_running_trial_waits_for_it() -> None:
+    space = SearchSpace({"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=2, resolution=4)
+    study = open_study(space, trials=3)
+    first, second = study.ask(), study.ask()
+    assert first is not None
+    assert second is not None
+    assert study.ask() is None
+    waiting = [t for t in study.optuna_study.trials if t.user_attrs.get("duplicate_of") == first.number]
+    assert {t.state for t in waiting} <= {TrialState.RUNNING}
+    study.tell(first.number, instant_outcome(first))
+    after = [t for t in study.optuna_study.trials if t.user_attrs.get("duplicate_of") == first.number]
+    assert {t.state for t in after} <= {TrialState.COMPLETE}
+    study.tell(second.number, Outcome("failed", failure="diverged: NaN"))
+    failed = [t for t in study.optuna_study.trials if t.user_attrs.get("duplicate_of") == second.number]
+    assert {t.state for t in failed} <= {TrialState.FAIL}
+    assert waiting or failed
+
+
+def test_nothing_outside_the_limits_is_handed_out(small_space: SearchSpace) -> None:
+    study = open_study(small_space, trials=12, max_flops=60_000.0)
+    while (proposal := study.ask()) is not None:
+        assert proposal.costs["flops"] <= 60_000
+        study.tell(proposal.number, instant_outcome(proposal))
+    refused = [t for t in study.optuna_study.trials if "infeasible" in t.user_attrs]
+    assert refused
+    assert all(t.state is TrialState.PRUNED and t.user_attrs["flops"] > 60_000 for t in refused)
+    assert 0 < study.reference["feasible_share"] < 1
+
+
+def test_limits_that_nothing_meets_are_refused_before_the_study_exists(small_space: SearchSpace) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    with pytest.raises(InputError, match=r"0% of 1000 .* objective.max_flops=10 \(least seen: \d+\)"):
+        open_study(small_space, storage, max_flops=10.0)
+    assert optuna.get_all_study_names(storage) == []
+
+
+def test_stopped_and_failed_trials_carry_what_they_reached(small_space: SearchSpace) -> None:
+    study = open_study(small_space, trials=2)
+    first, second = study.ask(), study.ask()
+    assert first is not None
+    assert second is not None
+    study.tell(first.number, Outcome("stopped", 0.4, None, 3, 1.5, (0.2, 0.3, 0.4)))
+    study.tell(second.number, Outcome("failed", epochs=1, curve=(0.1,), failure="diverged: the loss became nan"))
+    stopped, failed = study.optuna_study.trials
+    assert (stopped.state, failed.state) == (TrialState.PRUNED, TrialState.FAIL)
+    assert stopped.user_attrs["epochs"] == 3
+    assert stopped.user_attrs["curve"] == [0.2, 0.3, 0.4]
+    assert "reward" not in stopped.user_attrs
+    assert failed.user_attrs["failure"].startswith("diverged")
+
+
+def test_interrupted_trials_run_again_under_their_number(small_space: SearchSpace) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = open_study(small_space, storage, trials=4)
+    done, *interrupted = (study.ask() for _ in range(3))
+    assert done is not None
+    study.tell(done.number, instant_outcome(done))
+    # the driver is killed here: nothing is released
+    resumed = open_study(small_space, storage, trials=4, sampler=RandomSampler(seed=1))
+    assert resumed.num_done == 1
+    again = [resumed.ask() for _ in range(2)]
+    for before, after in zip(interrupted, again, strict=True):
+        assert before is not None
+        assert after is not None
+        assert (before.number, before.candidate) == (after.number, after.candidate)
+    assert len(resumed.optuna_study.trials) == 3
+
+
+def test_release_queues_running_trials_and_their_duplicates() -> None:
+    space = SearchSpace({"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=2, resolution=4)
+    storage = optuna.storages.InMemoryStorage()
+    study = open_study(space, storage, trials=3)
+    while study.ask() is not None:
+        pass
+    study.release()
+    assert set(states(study)) == {TrialState.WAITING}
+    finish(resumed := open_study(space, storage, trials=3))
+    assert TrialState.WAITING not in states(resumed)
+    assert resumed.num_done == 2
+
+
+def test_more_trials_are_added_to_a_finished_study(small_space: SearchSpace) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    finish(open_study(small_space, storage, trials=5))
+    longer = open_study(small_space, storage, trials=8, sampler=RandomSampler(seed=5))
+    finish(longer)
+    assert longer.num_done == 8
+
+
+def test_another_config_is_refused_with_what_changed(small_space: SearchSpace) -> None:
+    storage = optuna.storages.InMemoryStorage()
+
+    def reopen(config: dict[str, Any]) -> Study:
+        return Study(small_space, Objective(), RandomSampler(), storage, trials=3, config=config)
+
+    before = {"seed": 0, "trials": 3, "train": {"epochs": 5, "lr": {"float": [0.1, 1.0]}}, "data": {"path": "/a"}}
+    reopen(before)
+    reopen({**before, "trials": 9, "data": {"path": "/b"}})
+    with pytest.raises(InputError) as error:
+        reopen({**before, "seed": 1, "train": {"epochs": 6, "lr": 0.1}})
+    assert "seed: 0 -> 1" in str(error.value)
+    assert "train.epochs: 5 -> 6" in str(error.value)
+    assert "train.lr.float: [0.1, 1.0] -> absent" in str(error.value)
+    assert "study=NAME" in str(error.value)
+
+
+def test_a_database_survives_its_driver_and_takes_one_at_a_time(small_space: SearchSpace, tmp_path: Path) -> None:
+    prepare_folder(tmp_path)
+    held = lock(tmp_path)
+    with pytest.raises(InputError, match=r"another process is running the study"):
+        lock(tmp_path)
+    held.release()
+    finish(open_study(small_space, open_database(tmp_path / DATABASE), trials=3))
+    again = open_study(small_space, open_database(tmp_path / DATABASE), trials=3)
+    assert again.num_done == 3
+    assert again.ask() is None
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / DATABASE
+    path.write_text("this is no database, only some words that are long enough to be read as a header" * 20)
+    with pytest.raises(InputError, match=r"study.db is not the database of a study"):
+        open_database(path)
+    assert path.read_text().startswith("this is no database")
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match=r"results_dir: cannot write to"):
+        prepare_folder(tmp_path / "results" / "study")
+
+
+def test_the_space_of_these_tests_is_as_large_as_it_says(small_space: SearchSpace) -> None:
+    assert small_space.size == 3 * 3 * (2 + 5) * 3 * 2
+    assert SMALL["layers"]
