@@ -316,9 +316,9 @@ def _from_dataset(dataset: Dataset, origin: str, settings: Mapping[str, Any], ex
     class_names, labels = read_labels(dataset, label, origin, expected)
     from datasets import Image as ImageFeature
 
-    images = (
-        dataset.select_columns(image).rename_column(image, "image").cast_column("image", ImageFeature(decode=False))
-    )
+    images = dataset.select_columns(image).cast_column(image, ImageFeature(decode=False))
+    if image != "image":
+        images = images.rename_column(image, "image")
     return Table(origin, class_names, labels, images)
 
 
