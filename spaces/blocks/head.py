@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.blocks.ops import Cost, Size, activate, activation_params
@@ -13,22 +12,43 @@ from spaces.blocks.ops import Cost, Size, activate, activation_params
 POOLS = ("avg", "max", "pyramid")
 
 
-class SpatialPyramidPool(nn.Module):
-    """Maxima over grids of ever finer bins: as many features whatever the input's size.
+def pool_bins(x: Tensor, bins: int, pool: str) -> Tensor:
+    """Maxima or means of `bins` by `bins` parts of the image, overlapping by a pixel where they do not fit.
 
-    Source: He et al., Spatial pyramid pooling in deep convolutional networks (2014), https://arxiv.org/abs/1406.4729, figure 3.
+    The values of PyTorch's adaptive pooling, in operators that can be exported for any size.
+
+    Args:
+        x: (N, C, H, W) input.
+
+    Returns:
+        (N, C, bins, bins)
+    """
+    for dim in (2, 3):
+        side = x.shape[dim]
+        edges = [(i * side // bins, ((i + 1) * side + bins - 1) // bins) for i in range(bins)]
+        parts = [x.narrow(dim, start, end - start) for start, end in edges]
+        x = torch.stack([part.amax(dim) if pool == "max" else part.mean(dim) for part in parts], dim)
+    return x
+
+
+class BinPool(nn.Module):
+    """The values of `pool_bins` for one or several numbers of bins: as many features whatever the input's size.
+
+    Several are a spatial pyramid. Source: He et al., Spatial pyramid pooling in deep convolutional networks (2014),
+    https://arxiv.org/abs/1406.4729, figure 3.
 
     Args:
         levels: bins along a side, level by level.
+        pool: "max" or "avg".
     """
 
-    def __init__(self, levels: Sequence[int]) -> None:
+    def __init__(self, levels: Sequence[int], pool: str) -> None:
         super().__init__()
-        self.levels = tuple(levels)
+        self.levels, self.pool = tuple(levels), pool
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) input. Returns (N, C Σ level²)."""
-        return torch.cat([F.adaptive_max_pool2d(x, level).flatten(1) for level in self.levels], 1)
+        return torch.cat([pool_bins(x, level, self.pool).flatten(1) for level in self.levels], 1)
 
 
 class GroupedLinear(nn.Module):
@@ -169,9 +189,10 @@ def _make_pool(pool: str | None, pool_size: int, levels: Sequence[int]) -> nn.Mo
     if pool == "pyramid":
         if not levels or min(levels) < 1:
             raise ValueError(f"a pyramid needs levels of at least one bin, not {list(levels)}")
-        return SpatialPyramidPool(levels)
-    adaptive = nn.AdaptiveAvgPool2d if pool == "avg" else nn.AdaptiveMaxPool2d
-    return nn.Sequential(adaptive(pool_size), nn.Flatten())
+        return BinPool(levels, "max")
+    if pool_size > 1:
+        return BinPool([pool_size], pool)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1) if pool == "avg" else nn.AdaptiveMaxPool2d(1), nn.Flatten())
 
 
 def _fully_connected(in_features: int, width: int, groups: int, bias: bool) -> nn.Module:

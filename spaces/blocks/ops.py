@@ -70,27 +70,25 @@ class SymmetricPad2d(nn.Module):
         mode: what is added: "constant" (zeros) or "replicate" (the edge again), as in `F.pad`.
     """
 
-    towards_top: Tensor
-    towards_left: Tensor
-
     def __init__(self, channels: int, extra: tuple[int, int], mode: str = "constant") -> None:
         super().__init__()
-        self.extra, self.mode = extra, mode
-        corner = torch.arange(channels).view(1, channels, 1, 1) % 4
-        self.register_buffer("towards_top", corner < 2, persistent=False)
-        self.register_buffer("towards_left", corner % 2 == 0, persistent=False)
+        self.channels, self.mode = channels, mode
+        rows, columns = extra
+        self.corners: list[list[int]] = []
+        """(left, right, top, bottom) of each corner."""
+        for top in (math.ceil(rows / 2), rows // 2):
+            for left in (math.ceil(columns / 2), columns // 2):
+                self.corners.append([left, columns - left, top, rows - top])
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) input. Returns (N, C, H + rows, W + columns)."""
-        rows, columns = self.extra
-        top, left = math.ceil(rows / 2), math.ceil(columns / 2)
-        x = F.pad(x, (left, left, top, top), self.mode)
-        # one row, one column too many by now: every channel drops them on the side away from its corner
-        if rows % 2:
-            x = torch.where(self.towards_top, x[:, :, :-1], x[:, :, 1:])
-        if columns % 2:
-            x = torch.where(self.towards_left, x[:, :, :, :-1], x[:, :, :, 1:])
-        return x
+        missing = -self.channels % 4
+        if missing:
+            x = F.pad(x, (0, 0, 0, 0, 0, missing))
+        quarters = x.unflatten(1, (-1, 4)).unbind(2)  # four times (N, C / 4, H, W)
+        padded = [F.pad(part, corner, self.mode) for part, corner in zip(quarters, self.corners, strict=True)]
+        x = torch.stack(padded, 2).flatten(1, 2)  # (N, C, H + rows, W + columns)
+        return x[:, : self.channels] if missing else x
 
 
 def conv2d(

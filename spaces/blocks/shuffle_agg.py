@@ -94,7 +94,8 @@ class _LineMax(torch.autograd.Function):
         out, groups = lines.shape
         chunk = max(1, CHUNK // (out * height * width)) if x.device.type == "cpu" else batch
         maximum = x.new_empty(batch, out, height, width)
-        winner = torch.zeros_like(maximum, dtype=torch.uint8)
+        learning = ctx.needs_input_grad[0]
+        winner = torch.zeros_like(maximum if learning else maximum[:, :0], dtype=torch.uint8)
         candidate = torch.empty_like(maximum[:chunk])
         better = torch.empty_like(candidate, dtype=torch.bool)
         for x_part, best, won in zip(x.split(chunk), maximum.split(chunk), winner.split(chunk), strict=True):
@@ -102,9 +103,10 @@ class _LineMax(torch.autograd.Function):
             torch.index_select(x_part, 1, lines[:, 0], out=best)
             for i in range(1, groups):
                 torch.index_select(x_part, 1, lines[:, i], out=new)
-                torch.gt(new, best, out=is_better)
-                # groups come in rising order: the latest winner is the greatest number
-                torch.maximum(won, is_better.view(torch.uint8).mul_(i), out=won)
+                if learning:
+                    # groups come in rising order: the latest winner is the greatest number
+                    torch.gt(new, best, out=is_better)
+                    torch.maximum(won, is_better.view(torch.uint8).mul_(i), out=won)
                 torch.maximum(best, new, out=best)
         ctx.save_for_backward(winner, lines)
         ctx.shape = x.shape
@@ -139,9 +141,12 @@ class LineAggregation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C_L, H, W) maps. Returns (N, out, H, W)."""
-        if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _LineMax.apply(x, self.lines) if self.aggregate == "max" else self._mean(x)
-        # plain operators, which every runtime and exporter knows
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self._plain(x)
+        return self._mean(x) if self.aggregate == "mean" else _LineMax.apply(x, self.lines)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """The same in operators that every exporter and runtime knows."""
         result = x.index_select(1, self.lines[:, 0])
         for i in range(1, self.lines.shape[1]):
             line = x.index_select(1, self.lines[:, i])

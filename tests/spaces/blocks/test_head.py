@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from spaces.blocks.head import Head
+from spaces.blocks.head import Head, pool_bins
 from tests.spaces.blocks.contract import check_block
 
 
@@ -47,6 +48,14 @@ def test_published_heads(in_channels, options, flops, params):
 def test_pyramid_takes_several_input_sizes():
     head = Head(4, 3, pool="pyramid", levels=[1, 2, 4])
     assert {head(torch.randn(2, 4, *size)).shape for size in [(13, 13), (10, 7), (2, 3)]} == {(2, 3)}
+
+
+@pytest.mark.parametrize("size", [(7, 7), (5, 9), (2, 13)])
+@pytest.mark.parametrize("bins", [1, 2, 4, 7])
+def test_bins_are_those_of_adaptive_pooling(size, bins):
+    x = torch.randn(2, 3, *size)
+    assert torch.equal(pool_bins(x, bins, "max"), F.adaptive_max_pool2d(x, bins))
+    assert torch.allclose(pool_bins(x, bins, "avg"), F.adaptive_avg_pool2d(x, bins), atol=1e-6)
 
 
 def test_pyramid_bins_are_maxima_of_the_quarters():
