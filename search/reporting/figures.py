@@ -116,7 +116,7 @@ def _escaped(line: str) -> str:
 def draw_front(info: FrontInfo, theme: Theme = LIGHT) -> go.Figure:
     """Accuracy against cost on a log axis, the front as the stairs that bound what is dominated."""
     figure = go.Figure()
-    styles = trace_styles(theme)
+    styles = trace_styles(theme, len(info.dominated.numbers))
     for trace in (_area(info), *_markers(info)):
         figure.add_trace(go.Scatter({**trace, **styles[trace["meta"]]}))
     figure.update_layout(_layout(info))
@@ -168,19 +168,21 @@ def _markers(info: FrontInfo) -> list[dict[str, Any]]:
     return traces
 
 
-def trace_styles(theme: Theme) -> dict[str, dict[str, Any]]:
-    """The colours and symbols of each kind of trace, by its `meta`."""
-    return {
-        "area": {"line": {"color": theme.front, "width": 2, "shape": "hv"}, "fillcolor": theme.area},
-        "front": {"marker": {"symbol": "circle", "size": 11, "color": theme.front, **_rim(theme.paper, 2)}},
-        "dominated": {
-            "marker": {"symbol": "circle-open", "size": 7, "color": theme.dominated, **_rim(theme.dominated, 1.4)}
-        },
-        "stopped": {
-            "marker": {"symbol": "triangle-down-open", "size": 8, "color": theme.stopped, **_rim(theme.stopped, 1.5)}
-        },
-        "failed": {"marker": {"symbol": "x-thin", "size": 7, "color": theme.failed, **_rim(theme.failed, 1.8)}},
+def trace_styles(theme: Theme, num_dominated: int) -> dict[str, dict[str, Any]]:
+    """The colours and symbols of each kind of trace, by its `meta`; the more trials, the smaller and fainter their marks."""
+    scale = min(1.0, (300 / max(1, num_dominated)) ** 0.25)
+    marks = {
+        "front": ("circle", 11 * scale, theme.front, _rim(theme.paper, 2 * scale), 1.0),
+        "dominated": ("circle-open", 7 * scale, theme.dominated, _rim(theme.dominated, 1.4 * scale), scale),
+        "stopped": ("triangle-down-open", 8 * scale, theme.stopped, _rim(theme.stopped, 1.5 * scale), 1.0),
+        "failed": ("x-thin", 7 * scale, theme.failed, _rim(theme.failed, 1.8 * scale), 1.0),
     }
+    styles: dict[str, dict[str, Any]] = {
+        kind: {"marker": {"symbol": symbol, "size": size, "color": colour, "opacity": opacity, **rim}}
+        for kind, (symbol, size, colour, rim, opacity) in marks.items()
+    }
+    styles["area"] = {"line": {"color": theme.front, "width": 2, "shape": "hv"}, "fillcolor": theme.area}
+    return styles
 
 
 def _rim(colour: str, width: float) -> dict[str, Any]:

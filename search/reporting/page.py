@@ -105,7 +105,7 @@ def _chart_data(chart: FrontInfo) -> dict[str, Any]:
     # The page has its own heading and legend, in type that wraps.
     figure.update_layout(title=None, showlegend=False, margin={"l": 4, "r": 16, "t": 34, "b": 4})
     themes = {
-        name: {"traces": trace_styles(theme), "layout": layout_style(theme)}
+        name: {"traces": trace_styles(theme, len(chart.dominated.numbers)), "layout": layout_style(theme)}
         for name, theme in (("light", LIGHT), ("dark", DARK))
     }
     return {"figure": json.loads(figure.to_json()), "themes": themes}
@@ -121,12 +121,12 @@ def _facts(trials: pd.DataFrame, info: StudyInfo) -> list[tuple[str, str, str]]:
     spread = "" if members.empty else unbroken(readable(members["flops"].iloc[0]))
     if len(members) > 1:
         spread += f" to {unbroken(readable(members['flops'].iloc[-1]))}"
-    limit, chance = unbroken(f"{readable_cost(cost, high)} (log)"), unbroken(f"{info.chance:.0%} accuracy")
+    bounds = f"log cost under {unbroken(readable_cost(cost, high))}, accuracy above {info.chance:.0%}"
     return [
         ("Trials", str(len(trials)), states),
         ("Best accuracy", "-" if best is None else percent(best["accuracy"]), reached),
         ("On the front", str(len(members)), f"{spread} FLOPs" if spread else ""),
-        ("Hypervolume", f"{table_hypervolume(trials, info):.4g}", f"under {limit}, above {chance}"),
+        ("Hypervolume", f"{table_hypervolume(trials, info):.4g}", bounds),
     ]
 
 
@@ -162,13 +162,13 @@ def _front_table(members: pd.DataFrame, costs: list[str]) -> str:
 
 def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], differ: list[str]) -> str:
     shown = [
-        ("number", row["number"], str(row["number"])),
+        ("trial", row["number"], str(row["number"])),
         ("accuracy", row["accuracy"], percent(row["accuracy"])),
         *((cost, row[cost], f"{row[cost]:.3g}" if cost == "latency_ms" else readable(row[cost])) for cost in costs),
         ("reward", row["reward"], f"{row['reward']:.3f}"),
     ]
     cells = [
-        f'<td class="number {name}" data-label="{label}" data-value="{value}">{text}</td>'
+        f'<td class="figure {name}" data-label="{label}" data-value="{value}">{text}</td>'
         for label, (name, value, text) in zip(labels, shown, strict=True)
     ]
     decisions = _groups({name: row[name] for name in differ})

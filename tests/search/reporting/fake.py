@@ -1,0 +1,72 @@
+"""A made-up trials table that looks like a real study's, for tests."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.objective import Objective
+from search.reporting.tables import StudyInfo, trials_frame
+
+INFO = StudyInfo("shuffle_agg-digits-seed=1", Objective(target=(4e4, 6e6)), (4e4, 6e6), chance=0.1)
+HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>&lt;b&gt; $x$ {{plotly}}"
+
+
+def fake_row(number: int, generator: np.random.Generator) -> dict[str, Any]:
+    """One trial: accuracy rises with the logarithm of the cost, with noise; some fail, stop or repeat another."""
+    flops = int(math.exp(generator.uniform(math.log(4e4), math.log(6e6))))
+    quality = 0.985 - 0.5 * math.exp(-(math.log(flops / 2.5e4)) / 1.3)
+    accuracy = max(0.08, min(1.0, quality - abs(generator.normal(0, 0.05)) - 0.3 * (generator.random() < 0.06)))
+    row: dict[str, Any] = {
+        "number": number,
+        "state": str(generator.choice(["complete", "stopped", "failed", "duplicate"], p=[0.84, 0.08, 0.05, 0.03])),
+        "accuracy": round(accuracy, 4),
+        "flops": flops,
+        "params": int(flops / generator.uniform(20, 60)),
+        "epochs": 8,
+        "seconds": round(float(generator.uniform(2, 9)), 2),
+        "digest": f"{int(generator.integers(2**48)):012x}",
+        **fake_decisions(generator),
+    }
+    row["reward"] = float(INFO.objective.mean_reward(row["accuracy"], flops))
+    if row["state"] == "stopped":
+        row |= {"epochs": 3, "accuracy": round(0.7 * accuracy, 4), "reward": None}
+    elif row["state"] == "failed":
+        row |= {"epochs": 1, "accuracy": None, "reward": None, "failure": "loss became NaN in epoch 2 of 8"}
+    elif row["state"] == "duplicate":
+        row["duplicate_of"] = max(0, number - 7)
+    return row
+
+
+def fake_decisions(generator: np.random.Generator) -> dict[str, Any]:
+    """Decisions as a space of alternatives has them: what belongs to a block not chosen is absent."""
+    decisions: dict[str, Any] = {
+        "width_multiplier": float(generator.choice([0.25, 0.5, 0.75, 1.0])),
+        "resolution_multiplier": float(generator.choice([0.5, 1.0])),
+        "activation": "relu",
+    }
+    for layer in (1, 2, 3):
+        block = str(generator.choice(["shuffle_agg", "inverted_residual", "shufflenet_v2"]))
+        decisions[f"layers.{layer}.block"] = block
+        prefix = f"layers.{layer}.block.{block}"
+        if block == "shuffle_agg":
+            decisions[f"{prefix}.groups"] = int(generator.choice([2, 4, 8, 16]))
+            decisions[f"{prefix}.kernel_size"] = int(generator.choice([2, 3, 5]))
+            decisions[f"{prefix}.aggregate"] = str(generator.choice(["max", "mean"]))
+        if block == "inverted_residual":
+            decisions[f"{prefix}.expand_ratio"] = int(generator.integers(2, 7))
+            decisions[f"{prefix}.squeeze_ratio"] = float(generator.choice([0, 0.25]))
+        decisions[f"layers.{layer}.repeat"] = int(generator.integers(1, 4))
+    decisions["train.lr"] = float(np.exp(generator.uniform(np.log(0.01), np.log(0.3))))
+    return decisions
+
+
+def fake_trials(num_trials: int, seed: int = 0) -> pd.DataFrame:
+    """A trials table with every column and decision."""
+    generator = np.random.default_rng(seed)
+    rows = [fake_row(number, generator) for number in range(num_trials)]
+    names: dict[str, None] = {}
+    for row in [*rows, *(fake_row(0, generator) for _ in range(50))]:
+        names |= dict.fromkeys(name for name in row if "." in name or "multiplier" in name or name == "activation")
+    return trials_frame(rows, sorted(names, key=lambda name: ("." in name, "train" in name, name)))

@@ -1,0 +1,111 @@
+"""What figures show, apart from how they are drawn; then that the drawing holds it."""
+
+from fake import HOSTILE, INFO, fake_trials
+
+from search.reporting.figures import DARK, accuracy_range, cost_range, draw_front, figure_summary, gather_front
+from search.reporting.tables import front, trials_frame
+
+ROWS = [
+    {
+        "number": 0,
+        "state": "complete",
+        "accuracy": 0.8,
+        "flops": 2000,
+        "params": 9,
+        "reward": 0.5,
+        "epochs": 1,
+        "seconds": 65.0,
+    },
+    {"number": 1, "state": "complete", "accuracy": 0.7, "flops": 1000, "params": 20},
+    {"number": 2, "state": "complete", "accuracy": 0.7, "flops": 1500, "params": 30, "width": HOSTILE},
+    {"number": 3, "state": "stopped", "accuracy": 0.3, "flops": 100, "params": 1},
+    {"number": 4, "state": "failed", "flops": 10_000, "params": 1, "failure": "out of <memory>"},
+    {"number": 5, "state": "duplicate", "accuracy": 0.8, "flops": 2000, "params": 9, "duplicate_of": 0},
+    {"number": 6, "state": "running", "flops": 50},
+    {"number": 7, "state": "failed", "failure": "the worker died"},
+]
+TRIALS = trials_frame(ROWS, ["width"])
+
+
+def test_trials_are_told_apart() -> None:
+    info = gather_front(TRIALS, INFO)
+    assert info.front.numbers == [1, 0]
+    assert info.front.costs == [1000, 2000]
+    assert info.front.accuracies == [0.7, 0.8]
+    assert info.dominated.numbers == [2]
+    assert (info.stopped.numbers, info.stopped.accuracies) == ([3], [0.3])
+    assert (info.failed.numbers, info.failed.costs) == ([4], [10_000])
+
+
+def test_another_cost_has_another_front() -> None:
+    info = gather_front(TRIALS, INFO, "params")
+    assert info.front.numbers == [0]
+    assert info.dominated.numbers == [1, 2]
+
+
+def test_hovering_tells_metrics_and_decisions_as_text() -> None:
+    info = gather_front(TRIALS, INFO)
+    assert info.front.texts[1] == (
+        "<b>Trial 0</b> · on the front<br>accuracy 80.00% · reward 0.500<br>2.00 k FLOPs · 9 parameters<br>1 epoch · 1:05"
+    )
+    hostile = info.dominated.texts[0]
+    assert "&lt;script&gt;" in hostile
+    assert "<script" not in hostile
+    assert "<img" not in hostile
+    assert info.failed.texts[0].endswith("out of &lt;memory&gt;")
+
+
+def test_a_long_list_of_decisions_is_cut() -> None:
+    names = [f"layers.{i}.repeat" for i in range(100)]
+    trials = trials_frame([{**ROWS[0], **dict.fromkeys(names, 1)}], names)
+    text = gather_front(trials, INFO).front.texts[0]
+    assert text.count("<br>") < 30
+    assert text.endswith("the rest is in trials.csv")
+
+
+def test_drawing_holds_what_was_gathered() -> None:
+    info = gather_front(TRIALS, INFO)
+    for figure in (draw_front(info), draw_front(info, DARK)):
+        traces = {trace.meta: trace for trace in figure.data}
+        for kind in ("front", "dominated", "stopped"):
+            points = getattr(info, kind)
+            assert list(traces[kind].x) == points.costs
+            assert list(traces[kind].y) == points.accuracies
+            assert list(traces[kind].hovertext) == points.texts
+        assert list(traces["failed"].x) == info.failed.costs
+        assert len({trace.marker.symbol for trace in figure.data if trace.mode == "markers"}) == 4
+        # level from each point to the next cost; the last level up to the dearest trial
+        assert list(traces["area"].x) == [1000, 2000, 10_000]
+        assert list(traces["area"].y) == [0.7, 0.8, 0.8]
+        assert traces["area"].line.shape == "hv"
+        assert figure.layout.xaxis.type == "log"
+    assert draw_front(info).layout.font.color != draw_front(info, DARK).layout.font.color
+
+
+def test_everything_lies_within_the_axes() -> None:
+    trials = fake_trials(300)
+    info = gather_front(trials, INFO)
+    drawn = trials[trials["state"].isin(["complete", "stopped"])]
+    low, high = accuracy_range(info)
+    assert low < drawn["accuracy"].min() < drawn["accuracy"].max() < high
+    assert cost_range(info)[0] < drawn["flops"].min() < drawn["flops"].max() < cost_range(info)[1]
+    assert info.front.numbers == front(trials, "flops")["number"].tolist()
+
+
+def test_a_study_without_trials_can_be_drawn() -> None:
+    info = gather_front(trials_frame([], []), INFO)
+    assert sum(len(trace.x) for trace in draw_front(info).data) == 0
+    assert figure_summary(info) == "Accuracy against FLOPs (multiply-adds): no trial is complete yet."
+
+
+def test_one_trial_has_a_range_around_it() -> None:
+    info = gather_front(TRIALS[TRIALS["number"] == 0], INFO)
+    assert cost_range(info)[0] < 2000 < cost_range(info)[1]
+    assert accuracy_range(info)[0] < 0.8 < accuracy_range(info)[1]
+
+
+def test_the_chart_in_a_sentence() -> None:
+    assert figure_summary(gather_front(TRIALS, INFO)) == (
+        "Accuracy against FLOPs (multiply-adds): a front of 2 from 70.00% at 1.00 k to 80.00% at 2.00 k; "
+        "1 dominated, 1 stopped early, 1 failed."
+    )
