@@ -108,14 +108,13 @@ def test_digits_are_scikit_learns() -> None:
     ours = np.concatenate([pixels(data, split) for split in data.splits]).astype(float).sum((1, 2, 3)) * 16 / 255
     theirs = load_digits().images.sum((1, 2))
     assert np.allclose(np.sort(ours), np.sort(theirs), atol=64 * 0.5 * 16 / 255)
-    counts = sum(np.bincount(images.labels, minlength=10) for images in data.splits.values())
+    counts = np.bincount(np.concatenate([images.labels for images in data.splits.values()]))
     assert counts.tolist() == np.bincount(load_digits().target).tolist()
 
 
 def test_digits_do_not_wait_for_slow_imports() -> None:
     import subprocess
 
-    root = Path(conf.__path__[0]).parent
     code = "import sys; from search.data import load; load({}); print([m for m in ('sklearn', 'datasets') if m in sys.modules])"
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(conf.__path__[0]).parent

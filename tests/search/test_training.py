@@ -75,11 +75,14 @@ def measured(result: Result) -> tuple[float, ...]:
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "lr": 0.01, "schedule": "cosine", "warmup": 0}])
 def test_it_learns_and_reports_every_epoch(digits: Data, changes: dict[str, Any]) -> None:
     told: list[Epoch] = []
+
+    def tell(epoch: Epoch) -> bool:
+        told.append(epoch)
+        return True
+
     settings = {**SHORT, "epochs": 8, "batch_size": 32, **changes}
     network = small()
-    result = train(
-        network, digits, settings, resolution=(8, 8), seed=0, on_epoch=lambda epoch: told.append(epoch) or True
-    )
+    result = train(network, digits, settings, resolution=(8, 8), seed=0, on_epoch=tell)
     assert result.accuracy > 0.5, "chance is 0.1"
     assert [epoch.epoch for epoch in told] == list(range(1, 9))
     assert tuple(epoch.accuracy for epoch in told) == result.curve
