@@ -23,6 +23,7 @@ from spaces.blocks.ops import (
     norm_act_cost,
     strided,
 )
+from spaces.blocks.shuffle_agg import ShuffleAgg
 
 
 def resize(x: Tensor, size: Size) -> Tensor:
@@ -120,24 +121,24 @@ class DimFuse(nn.Module):
 
 
 class ShuffleFuse(nn.Module):
-    """Another way to encode channels globally: `shuffle_agg` takes the place of DimFuse's spatial and channel encoding.
+    """Another way to encode channels globally: one layer of `shuffle_agg` in the place of DimFuse's spatial and channel encoding.
 
-    Local fusion stays as in `DimFuse`; then group convolutions with a channel shuffle between them and a parameter-free aggregation
-    mix the channels pixel by pixel, where DimFuse's gate knows each channel's mean alone.
+    Local fusion stays as in `DimFuse`. Then a group convolution and the parameter-free aggregation along lines, one map of every
+    group, mix all channels pixel by pixel, where DimFuse's gate knows each channel's mean alone.
 
     Args:
         channels: D; the input has 3 D channels, the output D.
-        kernel_size: of the group convolutions.
-        groups: of the group convolutions; they divide D.
+        kernel_size: of the group convolution.
+        groups: of the group convolution, at least 2; they divide D.
         activation: after normalisation.
     """
 
     def __init__(self, channels: int, kernel_size: int = 3, groups: int = 2, activation: str | None = "prelu") -> None:
         super().__init__()
-        from spaces.blocks.shuffle_agg import ShuffleAgg
-
         self.local = conv_norm_act(3 * channels, channels, groups=channels, activation=activation)
-        self.mix = ShuffleAgg(channels, channels, kernel_size=kernel_size, groups=groups, activation=activation)
+        self.mix = ShuffleAgg(
+            channels, channels, kernel_size=kernel_size, groups=groups, depth=1, activation=activation
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 3 D, H, W) input, the three maps of one channel adjacent. Returns (N, D, H, W)."""
@@ -147,12 +148,10 @@ class ShuffleFuse(nn.Module):
     def cost(
         channels: int, size: Size, kernel_size: int = 3, groups: int = 2, activation: str | None = "prelu"
     ) -> Cost:
-        """3 D a pixel, and what `shuffle_agg` costs."""
-        from spaces.blocks.shuffle_agg import ShuffleAgg
-
+        """H W (3 D + k² D C_L / groups) multiply-adds; C_L is about D (`last_width`)."""
         local = conv_cost(3 * channels, channels, size, groups=channels, activation=activation)
         return local + ShuffleAgg.cost(
-            channels, channels, 1, size, kernel_size=kernel_size, groups=groups, activation=activation
+            channels, channels, 1, size, kernel_size=kernel_size, groups=groups, depth=1, activation=activation
         )
 
 
@@ -200,7 +199,7 @@ class DiceUnit(nn.Module):
         size: (height, width) of the input; kernels over rows and columns are made for it.
         kernel_size: of every spatial and dimension-wise filter.
         fuse: "dim_fuse" (the paper), or "shuffle_agg": see `ShuffleFuse`.
-        fuse_groups: groups of `shuffle_agg`; without meaning for "dim_fuse".
+        fuse_groups: groups of `shuffle_agg`, at least 2; without meaning for "dim_fuse".
         activation: after every normalisation.
     """
 

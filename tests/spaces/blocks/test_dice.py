@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spaces.blocks.dice import DiceUnit, DimConv, DimFuse, resize
+from spaces.blocks.dice import DiceUnit, DimConv, DimFuse, ShuffleFuse, resize
 from tests.spaces.blocks.contract import check_block, count
 
 
@@ -16,6 +16,8 @@ from tests.spaces.blocks.contract import check_block, count
         (6, 20, 2, (5, 8), {"kernel_size": 5, "activation": "h_swish"}),  # not twice the input
         (16, 8, 1, (4, 4), {}),  # narrower than its input
         (1, 2, 1, (1, 1), {}),
+        (16, 24, 1, (5, 6), {"fuse": "shuffle_agg", "fuse_groups": 4}),
+        (8, 16, 2, (5, 6), {"fuse": "shuffle_agg", "fuse_groups": 2, "kernel_size": 2}),
     ],
 )
 def test_contract(in_channels, out_channels, stride, size, options):
@@ -85,6 +87,20 @@ def test_half_of_the_input_passes_untouched():
     unit = DiceUnit(8, 12, size=(4, 4))
     x = torch.rand(1, 8, 4, 4)
     assert unit(x)[:, 0:8:2].equal(x[:, :4])
+
+
+def test_either_fusion_sees_all_channels():
+    """DimFuse through the means of its gate, `shuffle_agg` pixel by pixel: a far pixel's channels matter to the gate alone."""
+    x = torch.rand(1, 24, 9, 9, requires_grad=True)
+    mixed = ShuffleFuse(8, groups=2)
+    mixed.mix.aggregation.aggregate = "mean"  # a maximum would let one map of each line through
+    reached = {}
+    for name, fuse in (("dim_fuse", DimFuse(8)), ("shuffle_agg", mixed)):
+        (gradient,) = torch.autograd.grad(fuse.eval()(x)[0, 0, 0, 0], x)
+        reached[name] = gradient[0].ne(0)
+        assert reached[name][:, :3, :3].any(2).any(1).all()
+    assert reached["dim_fuse"][:, 8, 8].all()
+    assert not reached["shuffle_agg"][:, 8, 8].any()
 
 
 def test_published_formula():
