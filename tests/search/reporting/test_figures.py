@@ -1,9 +1,8 @@
 """What figures show, apart from how they are drawn; then that the drawing holds it."""
 
-from fake import HOSTILE, INFO, fake_trials
-
 from search.reporting.figures import DARK, accuracy_range, cost_range, draw_front, figure_summary, gather_front
 from search.reporting.tables import front, trials_frame
+from tests.search.reporting.fake import HOSTILE, INFO, fake_trials
 
 ROWS = [
     {

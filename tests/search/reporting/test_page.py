@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake import HOSTILE, INFO, fake_trials
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from search.reporting.page import write_page
 from search.reporting.tables import front, trials_frame
+from tests.search.reporting.fake import HOSTILE, INFO, fake_trials
 
 CHROMIUM_ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 POINTS = "#chart .scatterlayer .trace:last-child .point"

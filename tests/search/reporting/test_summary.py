@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake import HOSTILE, INFO, fake_trials
 from rich.console import Console
 
 from search.objective import Objective
 from search.reporting.summary import one_line, summary, telling_decisions
 from search.reporting.tables import front, trials_frame, write_tables
 from search.reporting.text import percent, readable
+from tests.search.reporting.fake import HOSTILE, INFO, fake_trials
 
 COMMAND = "python -m search.report study=x"
 

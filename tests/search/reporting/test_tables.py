@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake import INFO, fake_trials
 
 from search.reporting.files import replace_file
 from search.reporting.tables import (
@@ -22,6 +21,7 @@ from search.reporting.tables import (
     trials_frame,
     write_tables,
 )
+from tests.search.reporting.fake import INFO, fake_trials
 
 ROWS = [
     {"number": 0, "state": "complete", "accuracy": 0.80, "flops": 200, "params": 9, "width": 1, "kind": "a"},
