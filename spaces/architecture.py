@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,11 @@ class Layer:
     options: Options = ()
     inputs: tuple[int, ...] = (-1,)
     """What it reads: -1 is the layer before it, -2 the one before that; the network's input is the one before the first layer."""
+    where: str = field(default="", compare=False)
+    """The file and the key it was written in, for errors; no part of what it is."""
+
+    def __str__(self) -> str:
+        return f"{self.where} ({self.block})" if self.where else self.block
 
     @cached_property
     def keywords(self) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     if isinstance(value, Mapping):
-        return _Items(sorted((key, freeze(item)) for key, item in value.items()))
+        return _Items(sorted(((key, freeze(item)) for key, item in value.items()), key=lambda item: str(item[0])))
     return value
 
 

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Cost, Size
-from spaces.errors import InputError
+from spaces.errors import BLOCK_ERRORS, InputError
 
 
 def cost(architecture: Architecture) -> Cost:
@@ -46,9 +46,9 @@ def layer_costs(architecture: Architecture) -> list[Cost]:
         try:
             block: Any = BLOCKS[layer.block]
             layer_cost = _layer_cost(block, layer, input_sizes(layer, position, sizes))
-        except InputError as error:
+        except BLOCK_ERRORS as error:
             height, width = architecture.resolution
-            raise InputError(f"layer {position} ({layer.block}) of a {height}x{width} image: {error}") from error
+            raise InputError(f"{layer} of a {height}x{width} image: {error}") from error
         costs.append(layer_cost)
         sizes.append(layer_cost.size)
     return costs
@@ -67,41 +67,55 @@ def input_sizes(layer: Layer, position: int, sizes: list[Size]) -> Any:
     return tuple(sizes[position + 1 + i] for i in layer.inputs)
 
 
-@lru_cache(maxsize=2**17)
+@lru_cache(maxsize=2**16)
 def _layer_cost(block: Any, layer: Layer, size: Any) -> Cost:
-    sides = size if len(layer.inputs) == 1 else size[0]
-    if layer.stride > min(sides):
-        raise InputError(
-            f"stride {layer.stride} on a {sides[0]}x{sides[1]} map leaves a side below one pixel; "
+    """Remembered by class, not by name, which a user may give to another block."""
+    height, width = size if len(layer.inputs) == 1 else size[0]
+    if layer.stride > min(height, width):
+        raise ValueError(
+            f"stride {layer.stride} on a {height}x{width} map leaves a side below one pixel; "
             "use fewer strides or a larger resolution"
         )
-    try:
-        if hasattr(block, "cost"):
-            stated = block.cost(layer.in_channels, layer.out_channels, layer.stride, size, **layer.keywords)
-        else:
-            stated = _count(layer, size)
-    except (ValueError, TypeError) as error:
-        raise InputError(str(error)) from error
+    if hasattr(block, "cost"):
+        stated = block.cost(layer.in_channels, layer.out_channels, layer.stride, size, **layer.keywords)
+    else:
+        stated = _count(block, layer, size)
     if min(stated.size) < 1:
-        raise InputError(f"its kernel eats the {sides[0]}x{sides[1]} map; use a smaller kernel or a larger resolution")
+        raise ValueError(f"its kernel eats the {height}x{width} map; use a smaller kernel or a larger resolution")
     return stated
 
 
 def build_block(layer: Layer, size: Any) -> nn.Module:
-    """The layer's block as a module, told its input's size where its weights depend on it."""
-    block = BLOCKS[layer.block]
+    """The layer's block as a module.
+
+    Args:
+        layer: what to build.
+        size: as `input_sizes` gives it.
+
+    Raises:
+        InputError: the block refuses its channels or options.
+    """
+    try:
+        return _make(BLOCKS[layer.block], layer, size)
+    except BLOCK_ERRORS as error:
+        raise InputError(f"{layer}: {error}") from error
+
+
+def _make(block: Any, layer: Layer, size: Any) -> nn.Module:
     extra = {"size": size} if getattr(block, "needs_size", False) else {}
     return block(layer.in_channels, layer.out_channels, layer.stride, **extra, **layer.keywords)
 
 
-def _count(layer: Layer, size: Any) -> Cost:
+def _count(block: Any, layer: Layer, size: Any) -> Cost:
     """PyTorch's own count; it takes two FLOPs for a multiply-add."""
-    several = len(layer.inputs) > 1
-    in_channels = layer.in_channels if isinstance(layer.in_channels, tuple) else (layer.in_channels,)
+    channels: Any = layer.in_channels
+    inputs = [(channels, size)] if len(layer.inputs) == 1 else zip(channels, size, strict=True)
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.no_grad(), counter:
-        block = build_block(layer, size).eval()
-        output = block(*(torch.empty(1, c, *s) for c, s in zip(in_channels, size if several else (size,), strict=True)))
-    params = sum(parameter.numel() for parameter in block.parameters())
+        module = _make(block, layer, size).eval()
+        output = module(*(torch.empty(1, count, *sides) for count, sides in inputs))
+    if output.shape[1] != layer.out_channels:
+        raise ValueError(f"it gives {output.shape[1]} channels instead of {layer.out_channels}")
+    params = sum(parameter.numel() for parameter in module.parameters())
     out_size = (output.shape[2], output.shape[3]) if output.dim() == 4 else (1, 1)
     return Cost(counter.get_total_flops() // 2, params, out_size)

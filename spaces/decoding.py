@@ -7,17 +7,18 @@ rounded to those groups alone. A fixed count that fixed groups do not divide is 
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from spaces.architecture import Architecture, Layer, Options, freeze, thaw
+from spaces.architecture import Architecture, Layer, thaw
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Size, make_divisible
-from spaces.errors import InputError, did_you_mean
-from spaces.widths import RULES, Widths, at_width, depend_on_width, options_at
+from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean
+from spaces.plans import LayerPlan, is_count, plan_head, plan_layer
+from spaces.values import find_open
+from spaces.widths import Widths, at_width
 
 MULTIPLIERS = ("width_multiplier", "resolution_multiplier", "depth_multiplier")
 NETWORK_KEYS = (
@@ -32,36 +33,9 @@ NETWORK_KEYS = (
     "parameters",
     "published",
 )
-LAYER_KEYS = ("block", "channels", "stride", "repeat", "name", "inputs", "width")
-# written as a number or a pair of equal numbers, they mean the same
-_PAIRS = ("kernel_size", "dilation", "padding")
 
 
-@dataclass(frozen=True)
-class LayerPlan:
-    """One entry of `layers` with its values decided, before channels are multiplied and repetitions written out."""
-
-    where: str
-    block: str
-    options: Options
-    keywords: dict[str, Any]
-    channels: Any
-    """A number, "num_classes", {"at_width": table}, or None for what the block makes of its input."""
-    stride: int
-    repeat: int | None
-    name: str | None
-    inputs: tuple[int | str, ...]
-    width: str
-    multiples: tuple[Any, int]
-    """Numbers that must divide the input's (one for each input, or one for the first) and the output's channels."""
-    open_channels: bool = False
-    open_block: bool = False
-    by_width: bool = False
-    """Whether the options too depend on the width multiplier."""
-
-
-@dataclass
-class _Node:
+class _Node(NamedTuple):
     """One repetition of a planned layer."""
 
     plan: LayerPlan
@@ -70,19 +44,12 @@ class _Node:
     """Positions among all maps: 0 is the image, i + 1 the output of node i."""
 
 
-@dataclass
-class _Need:
-    """What must divide the channels of one map, and why."""
+class _Demand(NamedTuple):
+    """A number that must divide the channels of a map, and the layer that asks for it."""
 
-    multiple: int = 1
-    open: bool = False
-    who: list[str] = field(default_factory=list)
-
-    def add(self, multiple: int, is_open: bool, who: str) -> None:
-        if multiple > 1:
-            self.multiple = math.lcm(self.multiple, multiple)
-            self.open |= is_open
-            self.who.append(f"{who} ({multiple})")
+    multiple: int
+    is_open: bool
+    where: str
 
 
 def decode(description: Mapping[str, Any], where: str = "network") -> Architecture:
@@ -96,152 +63,25 @@ def decode(description: Mapping[str, Any], where: str = "network") -> Architectu
         InputError: unknown keys, blocks or options, open values, channels that groups do not divide.
     """
     check_network_keys(description, where)
+    opened = find_open(description, "")
+    if opened is not None:
+        raise InputError(f"{where}: {opened} is open; a network has every value decided, only a search space has not")
     activation = description.get("activation")
-    plans = [
-        plan_layer(entry, f"{where}: layers.{i}", activation) for i, entry in enumerate(description.get("layers", []))
-    ]
+    plans = [plan_layer(entry, f"{where}: layers.{i}", activation) for i, entry in enumerate(description["layers"])]
     plans.append(plan_head(description.get("head"), f"{where}: head", activation))
     return assemble(description, plans, where)
 
 
 def check_network_keys(description: Mapping[str, Any], where: str) -> None:
-    """Refuses a description with unknown keys or without layers."""
+    """Refuses a description with unknown keys or without a list of layers."""
     if not isinstance(description, Mapping):
         raise InputError(f"{where}: a network is a mapping with layers and a head; got {description!r}")
     for key in description:
         if key not in NETWORK_KEYS:
             raise InputError(f"{where}: unknown key '{key}'{did_you_mean(key, NETWORK_KEYS)}")
     layers = description.get("layers")
-    if not isinstance(layers, list) or not layers:
-        raise InputError(f"{where}: layers must list at least one layer; got {layers!r}")
-
-
-def plan_layer(
-    entry: Any, where: str, activation: str | None = None, *, open_channels: bool = False, open_block: bool = False
-) -> LayerPlan:
-    """Checks one decided entry of `layers` and brings its block's options into their canonical form."""
-    if not isinstance(entry, Mapping) or "block" not in entry:
-        raise InputError(f"{where}: a layer is a mapping with a block, as {{block: conv, channels: 16}}; got {entry!r}")
-    block, stated = _block_and_options(entry, where)
-    options, multiples = _canonical(block, stated, activation, where)
-    repeat, stride, width = entry.get("repeat"), entry.get("stride", 1), entry.get("width", "scaled")
-    for key, value in (("repeat", repeat if repeat is not None else 1), ("stride", stride)):
-        if not _is_count(value):
-            raise InputError(f"{where}: {key} must be a whole number of at least 1; got {value!r}")
-    if width not in RULES:
-        raise InputError(f"{where}: unknown width '{width}'{did_you_mean(width, RULES)}")
-    _check_channels(entry.get("channels"), where)
-    return LayerPlan(
-        where,
-        block,
-        options,
-        {name: thaw(value) for name, value in options},
-        entry.get("channels"),
-        stride,
-        repeat,
-        entry.get("name"),
-        _parse_inputs(entry.get("inputs", [-1]), where),
-        width,
-        multiples,
-        open_channels,
-        open_block,
-        depend_on_width(block, options),
-    )
-
-
-def plan_head(head: Any, where: str, activation: str | None = None) -> LayerPlan:
-    """The head as a layer: `channels` is the number of classes."""
-    head = {} if head is None else head
-    if not isinstance(head, Mapping):
-        raise InputError(f"{where}: a head is a mapping of options, as {{pool: avg, dropout: 0.1}}; got {head!r}")
-    return plan_layer({"block": {"head": dict(head)}, "channels": "num_classes"}, where, activation)
-
-
-def _block_and_options(entry: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
-    """The block's name and its options: those beside `block`, then those inside it."""
-    beside = {key: value for key, value in entry.items() if key not in LAYER_KEYS}
-    block = entry["block"]
-    if isinstance(block, Mapping):
-        if len(block) != 1:
-            raise InputError(f"{where}.block: names one block, as {{conv: {{kernel_size: 3}}}}; got {block!r}")
-        block, inside = next(iter(block.items()))
-        if inside is not None and not isinstance(inside, Mapping):
-            raise InputError(f"{where}.block.{block}: options are a mapping; got {inside!r}")
-        beside |= dict(inside or {})
-    if block not in BLOCKS:
-        raise InputError(f"{where}.block: unknown block '{block}'{did_you_mean(block, BLOCKS)}")
-    return block, beside
-
-
-def block_options(block: str) -> dict[str, Any]:
-    """The options of the block of that name with their defaults (`inspect.Parameter.empty` where it has none)."""
-    parameters = inspect.signature(BLOCKS[block]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "size"}
-
-
-def _canonical(block: str, options: dict[str, Any], activation: Any, where: str) -> tuple[Options, tuple[Any, int]]:
-    """Options without those that equal the default, and the numbers that must divide the channels."""
-    known = block_options(block)
-    for name in options:
-        if name not in known:
-            valid = [*known, *LAYER_KEYS]
-            raise InputError(f"{where}: block '{block}' has no option '{name}'{did_you_mean(name, valid)}")
-    for name, default in known.items():
-        if default is inspect.Parameter.empty and name not in options:
-            raise InputError(f"{where}: block '{block}' needs the option '{name}'")
-    if activation is not None and "activation" in known:
-        options = {"activation": activation, **options}
-    plain = {name: _plain(name, value) for name, value in options.items()}
-    kept = tuple(sorted((n, v) for n, v in plain.items() if not _same(v, _plain(n, known[n]))))
-    rule = getattr(BLOCKS[block], "channel_multiples", None)
-    if rule is None:
-        return kept, (1, 1)
-    taken = inspect.signature(rule).parameters
-    keywords = {n: thaw(v) for n, v in kept}
-    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-        keywords = {n: v for n, v in keywords.items() if n in taken}
-    try:
-        return kept, rule(**keywords)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise InputError(f"{where}: block '{block}' cannot take {keywords}: {error}") from error
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Frozen, with one way of writing each value."""
-    value = freeze(value)
-    pair = name in _PAIRS and isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]
-    return value[0] if pair else value
-
-
-def _same(value: Any, other: Any) -> bool:
-    return value == other and isinstance(value, bool) == isinstance(other, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _check_channels(channels: Any, where: str) -> None:
-    table = channels.get("at_width") if isinstance(channels, Mapping) and set(channels) == {"at_width"} else None
-    if table is not None:
-        if isinstance(table, Mapping) and table and all(_is_count(c) for c in table.values()):
-            return
-        raise InputError(f"{where}: at_width maps width multipliers to channels, as {{0.5: 48, 1.0: 116}}; got {table}")
-    if channels is not None and channels != "num_classes" and not _is_count(channels):
-        raise InputError(
-            f"{where}: channels must be a whole number of at least 1, num_classes or {{at_width: ...}}; got {channels!r}"
-        )
-
-
-def _parse_inputs(inputs: Any, where: str) -> tuple[int | str, ...]:
-    ok = isinstance(inputs, list) and inputs
-    if not ok or any(
-        isinstance(i, bool) or not isinstance(i, str | int) or (isinstance(i, int) and i > -1) for i in inputs
-    ):
-        raise InputError(
-            f"{where}: inputs lists names of layers, 'image', or -1, -2, ... for layers before; got {inputs!r}"
-        )
-    return tuple(inputs)
+    if not isinstance(layers, list):
+        raise InputError(f"{where}: layers must be a list, as [{{block: conv, channels: 16}}, ...]; got {layers!r}")
 
 
 def assemble(
@@ -254,49 +94,24 @@ def assemble(
         plans: the layers.
         where: what to call the network in errors.
         open_width: whether the width multiplier was open, so that rounding applies at 1.0 too.
+
+    Raises:
+        InputError: settings that are missing or wrong, inputs that do not exist, channels that groups do not divide.
     """
     in_channels = _count_of(settings, "in_channels", where)
     resolution = _resolution(settings, where)
-    nodes = _write_out(plans, _positive(settings, "depth_multiplier", where))
-    widths = _widths(settings, open_width, where)
+    divisor = _count_of({"channel_divisor": 8, **settings}, "channel_divisor", where)
+    widths = Widths(_positive(settings, "width_multiplier", where), divisor, open_width)
+    nodes = _write_out([plan.at(widths) for plan in plans], _positive(settings, "depth_multiplier", where))
     channels = _channels(nodes, in_channels, settings, widths, where)
-    layers = []
-    for position, node in enumerate(nodes):
-        into = tuple(channels[source] for source in node.sources)
-        layers.append(
-            Layer(
-                node.plan.block,
-                into[0] if len(into) == 1 else into,
-                channels[position + 1],
-                node.stride,
-                _options(node.plan, widths),
-                tuple(source - position - 1 for source in node.sources),
-            )
-        )
-    return Architecture(in_channels, resolution, tuple(layers))
-
-
-def _widths(settings: Mapping[str, Any], open_width: bool, where: str) -> Widths:
-    divisor = settings.get("channel_divisor", 8)
-    if not _is_count(divisor):
-        raise InputError(f"{where}: channel_divisor must be a whole number of at least 1; got {divisor!r}")
-    return Widths(_positive(settings, "width_multiplier", where), divisor, open_width)
-
-
-def _options(plan: LayerPlan, widths: Widths) -> Options:
-    """The block's options at this width, again without those that equal the default."""
-    if not plan.by_width:
-        return plan.options
-    known = block_options(plan.block)
-    options = options_at(plan.block, plan.options, widths, plan.width, plan.where)
-    return tuple((name, value) for name, value in options if not _same(value, _plain(name, known[name])))
+    return Architecture(in_channels, resolution, tuple(_layers(nodes, channels)))
 
 
 def _count_of(settings: Mapping[str, Any], key: str, where: str) -> int:
     value = settings.get(key)
     if value is None:
         raise InputError(f"{where}: {key} is missing; it comes from the data, or state `{key}:`")
-    if not _is_count(value):
+    if not is_count(value):
         raise InputError(f"{where}: {key} must be a whole number of at least 1; got {value!r}")
     return value
 
@@ -314,7 +129,7 @@ def _resolution(settings: Mapping[str, Any], where: str) -> Size:
     if native is None:
         raise InputError(f"{where}: resolution is missing; it comes from the data, or state `resolution:`")
     sides = native if isinstance(native, list | tuple) else (native, native)
-    if len(sides) != 2 or not all(_is_count(side) for side in sides):
+    if len(sides) != 2 or not all(map(is_count, sides)):
         raise InputError(f"{where}: resolution is one side in pixels or [height, width]; got {native!r}")
     multiplier = _positive(settings, "resolution_multiplier", where)
     height, width = (int(side * multiplier + 0.5) for side in sides)
@@ -323,15 +138,22 @@ def _resolution(settings: Mapping[str, Any], where: str) -> Size:
     return height, width
 
 
-def _write_out(plans: Sequence[LayerPlan], depth_multiplier: float) -> list[_Node]:
+def _write_out(plans: Iterable[LayerPlan], depth_multiplier: float) -> list[_Node]:
     """Repetitions one by one: the stride applies to the first; the next ones read the one before."""
     nodes: list[_Node] = []
     named = {"image": 0}
     for plan in plans:
         repeat = 1 if plan.repeat is None else math.ceil(plan.repeat * depth_multiplier - 1e-9)
+        several = len(plan.inputs) > 1
+        if repeat > 1 and several and all(isinstance(i, str) for i in plan.inputs):
+            raise InputError(
+                f"{plan.where}: {repeat} repetitions would all read {', '.join(map(str, plan.inputs))}; "
+                "one of several inputs must be -1, the repetition before"
+            )
         for repetition in range(repeat):
-            inputs = plan.inputs if repetition == 0 or len(plan.inputs) > 1 else (-1,)
-            sources = tuple(_source(i, len(nodes), named, plan.where) for i in inputs)
+            inputs = plan.inputs if repetition == 0 or several else (-1,)
+            position = len(nodes)
+            sources = (position,) if inputs == (-1,) else tuple(_source(i, position, named, plan.where) for i in inputs)
             nodes.append(_Node(plan, plan.stride if repetition == 0 else 1, sources))
         if plan.name is not None:
             if plan.name in named:
@@ -341,77 +163,107 @@ def _write_out(plans: Sequence[LayerPlan], depth_multiplier: float) -> list[_Nod
 
 
 def _source(reference: int | str, position: int, named: Mapping[str, int], where: str) -> int:
-    if isinstance(reference, str):
-        if reference not in named:
-            raise InputError(f"{where}: inputs name no layer before it: '{reference}'{did_you_mean(reference, named)}")
-        return named[reference]
-    # before the first layer there is only the image
-    return max(0, position + 1 + reference)
+    if isinstance(reference, int):
+        return max(0, position + 1 + reference)  # before the first layer there is only the image
+    if reference not in named:
+        raise InputError(f"{where}: inputs name no layer before it: '{reference}'{did_you_mean(reference, named)}")
+    return named[reference]
 
 
 def _channels(
     nodes: Sequence[_Node], in_channels: int, settings: Mapping[str, Any], widths: Widths, where: str
 ) -> list[int]:
     """Channels of every map: the image's, then each node's output."""
-    needs = _needs(nodes)
-    if in_channels % needs[0].multiple:
-        raise InputError(
-            f"{where}: the image's {in_channels} channels are not a multiple of {needs[0].multiple}, "
-            f"as {', '.join(needs[0].who)} needs; start with a layer without groups"
-        )
+    demands = _demands(nodes)
+    _check_fit(in_channels, demands[0], f"{where}: the image's")
     channels = [in_channels]
-    for node, need in zip(nodes, needs[1:], strict=True):
-        plan = node.plan
-        if plan.channels == "num_classes":
-            channels.append(_count_of(settings, "num_classes", where))
-        elif plan.channels is None:
-            into = tuple(channels[source] for source in node.sources)
-            channels.append(_made_of(plan, into[0] if len(into) == 1 else into))
-        elif isinstance(plan.channels, Mapping):
-            table = plan.channels["at_width"]
-            channels.append(_divided(at_width(table, widths.multiplier, plan.where), need, plan))
-        elif widths.multiplies(plan.width) or plan.open_channels:
-            channels.append(widths.scale(plan.channels, plan.width, plan.where, need.multiple))
+    for node, asked in zip(nodes, demands[1:], strict=True):
+        plan, stated = node.plan, node.plan.channels
+        if stated is None or stated == "num_classes":
+            given = _count_of(settings, "num_classes", where) if stated else _made_of(plan, node.sources, channels)
+            _check_fit(given, asked, f"{plan.where}: its")
+        elif isinstance(stated, int) and (plan.open_channels or widths.multiplies(plan.width)):
+            given = widths.scale(stated, plan.width, plan.where, _common(asked))
         else:
-            channels.append(_divided(plan.channels, need, plan))
+            given = stated if isinstance(stated, int) else at_width(stated["at_width"], widths.multiplier, plan.where)
+            _check_fit(given, [demand for demand in asked if not demand.is_open], f"{plan.where}:", nearest=True)
+            given = make_divisible(given, _common(asked))
+        channels.append(given)
     return channels
 
 
-def _needs(nodes: Sequence[_Node]) -> list[_Need]:
-    """What must divide each map's channels, by the node that makes it and those that read it."""
-    needs = [_Need() for _ in range(len(nodes) + 1)]
+def _demands(nodes: Sequence[_Node]) -> list[list[_Demand]]:
+    """What must divide the channels of each map, asked by the node that makes it and by those that read it."""
+    demands: list[list[_Demand]] = [[] for _ in range(len(nodes) + 1)]
     for position in range(len(nodes) - 1, -1, -1):
-        node = nodes[position]
-        plan, own = node.plan, needs[position + 1]
+        plan, _, sources = nodes[position]
         into, out = plan.multiples
-        own.add(out, plan.open_block, plan.where)
-        into = into if isinstance(into, tuple | list) else (into,)
-        for source, multiple in zip(node.sources, into, strict=False):
-            needs[source].add(multiple, plan.open_block, plan.where)
+        own = demands[position + 1]
+        if out > 1:
+            own.append(_Demand(out, plan.open_block, plan.where))
+        for source, multiple in zip(sources, into):  # a rule may speak of the first inputs only
+            if multiple > 1:
+                demands[source].append(_Demand(multiple, plan.open_block, plan.where))
         if plan.channels is None:  # what it makes follows its inputs, so they must suit its readers
-            for source in node.sources:
-                needs[source].add(own.multiple, own.open, ", ".join(own.who))
-    return needs
+            for source in sources:
+                demands[source].extend(own)
+    return demands
 
 
-def _made_of(plan: LayerPlan, in_channels: int | tuple[int, ...]) -> int:
+def _common(demands: Sequence[_Demand]) -> int:
+    return math.lcm(*[demand.multiple for demand in demands]) if demands else 1
+
+
+def _check_fit(count: int, demands: Sequence[_Demand], whose: str, *, nearest: bool = False) -> None:
+    """Refuses a count that does not meet the demands and must stay as it is."""
+    multiple = _common(demands)
+    if count % multiple == 0:
+        return
+    below = count // multiple * multiple
+    advice = f"; nearest: {' or '.join(str(c) for c in (below, below + multiple) if c)}" if nearest else ""
+    asking = dict.fromkeys(f"{demand.where} ({demand.multiple})" for demand in demands)
+    raise InputError(
+        f"{whose} {count} channels are not a multiple of {multiple}, as the groups of {', '.join(asking)} need{advice}"
+    )
+
+
+def _made_of(plan: LayerPlan, sources: Sequence[int], channels: Sequence[int]) -> int:
+    """The output's channels where none are stated."""
+    into = tuple(channels[source] for source in sources)
     rule = getattr(BLOCKS[plan.block], "default_out_channels", None)
     if rule is not None:
-        return rule(in_channels, **plan.keywords)
-    if not isinstance(in_channels, int):
+        try:
+            return rule(into[0] if len(into) == 1 else into, **{name: thaw(value) for name, value in plan.options})
+        except BLOCK_ERRORS as error:
+            raise InputError(f"{plan.where}: {error}") from error
+    if len(into) > 1:
         raise InputError(f"{plan.where}: block '{plan.block}' reads several inputs; state its channels")
-    return in_channels
+    return into[0]
 
 
-def _divided(channels: int, need: _Need, plan: LayerPlan) -> int:
-    """A stated count: rounded where open groups ask for it, else it must fit as it is."""
-    if channels % need.multiple == 0:
-        return channels
-    if need.open:
-        return make_divisible(channels, need.multiple)
-    below = channels // need.multiple * need.multiple
-    nearest = " or ".join(str(c) for c in (below, below + need.multiple) if c)
-    raise InputError(
-        f"{plan.where}: {channels} channels are not a multiple of {need.multiple}, as {', '.join(need.who)} needs; "
-        f"nearest: {nearest}"
-    )
+def _layers(nodes: Sequence[_Node], channels: Sequence[int]) -> list[Layer]:
+    """The nodes as layers, without those that nobody reads and identities that change nothing: equal networks are equal."""
+    read = {len(nodes)}
+    for position in range(len(nodes) - 1, -1, -1):
+        if position + 1 in read:
+            read.update(nodes[position].sources)
+    layers: list[Layer] = []
+    kept = {0: 0}  # where each map stands among those that stay
+    for position, (plan, stride, sources) in enumerate(nodes, 1):
+        if position not in read:
+            continue
+        into, out = tuple([channels[source] for source in sources]), channels[position]
+        if plan.block == "identity" and stride == 1 and into == (out,):
+            kept[position] = kept[sources[0]]
+            continue
+        inputs = tuple([kept[source] - len(layers) - 1 for source in sources])
+        layers.append(_layer(plan, into, out, stride, inputs))
+        kept[position] = len(layers)
+    return layers
+
+
+@lru_cache(maxsize=2**16)
+def _layer(plan: LayerPlan, into: tuple[int, ...], out: int, stride: int, inputs: tuple[int, ...]) -> Layer:
+    """One object for a layer that many architectures share."""
+    in_channels = into[0] if len(into) == 1 else into
+    return Layer(plan.block, in_channels, out, stride, plan.options, inputs, plan.where)

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """A user's mistake: what is wrong, where, the value, and what would be right."""
 
 
+BLOCK_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a block may raise when it is given what it cannot take."""
+
+
 def did_you_mean(name: object, valid: Iterable[object]) -> str:
     """The end of an error sentence that leads from a wrong name to the right one.
 

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
-from spaces.architecture import Architecture
+from spaces.architecture import Architecture, freeze, thaw
+from spaces.blocks.ops import Size
 from spaces.costs import build_block, input_sizes, layer_costs
-from spaces.decoding import LayerPlan, assemble, check_network_keys, plan_head, plan_layer
+from spaces.decoding import assemble, check_network_keys
 from spaces.errors import InputError
-from spaces.values import Choice, Domain, Value, parse_tree
+from spaces.plans import LayerPlan, plan_head, plan_layer
+from spaces.tree import Container, Open, Part, compile_tree, count_decisions
+from spaces.values import Choice, Decision, Value, is_open, parse_tree
 
 Decisions = dict[str, Value]
 """A value for every decision that is active, by name."""
 
-_MAX_PLANS = 20_000
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One open value, or all open values tied by one name."""
-
-    name: str
-    """Its name, or the path to it: `layers.1.block.shuffle_agg.groups`."""
-    domain: Domain
+_MAX_PLANS = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class Candidate:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that equal networks with equal hyperparameters share."""
-        text = self.architecture.digest + json.dumps(self.hyperparameters, sort_keys=True)
+        text = self.architecture.digest + json.dumps(thaw(freeze(self.hyperparameters)), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -61,7 +54,7 @@ class SearchSpace:
         source: what to call the description in errors, usually its file.
 
     Raises:
-        InputError: anything in the description that is not right.
+        InputError: an unknown key, or an open value that is not one. What its layers make of the values, `check` finds out.
     """
 
     def __init__(
@@ -76,48 +69,74 @@ class SearchSpace:
     ) -> None:
         check_network_keys(description, source)
         given = {"in_channels": in_channels, "num_classes": num_classes, "resolution": resolution}
-        described = {**description, **{key: value for key, value in given.items() if value is not None}}
+        settings = {**description, **{key: value for key, value in given.items() if value is not None}}
         self.source = source
-        layers = described.pop("layers")
-        self._decisions: dict[str, Decision] = {}
+        self._known: dict[str, Open] = {}
+        settings.pop("published", None)
+        self._check_parameters(settings.pop("parameters", None) or {})
+        layers, head = settings.pop("layers"), settings.pop("head", None)
+        self._settings = self._compile(settings, "")
         self._layers = [
-            _LayerTemplate(self._compile(e, f"layers.{i}"), f"{source}: layers.{i}") for i, e in enumerate(layers)
+            _LayerTemplate(self._compile(entry, f"layers.{i}"), f"{source}: layers.{i}")
+            for i, entry in enumerate(layers)
         ]
-        self._head = _LayerTemplate(self._compile(described.pop("head", None), "head"), f"{source}: head", is_head=True)
-        described.pop("published", None)
-        self._settings = self._compile(described, "")
-        self._open_width = isinstance(self._settings.children.get("width_multiplier"), _Open)
+        self._layers.append(_LayerTemplate(self._compile(head, "head"), f"{source}: head", is_head=True))
         self._train = self._compile(dict(hyperparameters or {}), "train")
+        self._parts = [self._settings, *(layer.tree for layer in self._layers), self._train]
+        self._opens = tuple(opened for part in self._parts for opened in part.opens)
+        self._open_width = is_open(description.get("width_multiplier"))
 
-    def _compile(self, data: Any, path: str) -> _Node:
+    def _compile(self, data: Any, path: str) -> Part:
         try:
-            return _compile(parse_tree(data, path), path, self._decisions)
+            return compile_tree(parse_tree(data, path), path, self._known)
         except InputError as error:
             raise InputError(f"{self.source}: {error}") from error
+
+    def _check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """References to a parameter have become copies of it: only a name keeps those of an open one together."""
+        for key, value in parameters.items():
+            if is_open(value) and "name" not in value:
+                raise InputError(f"{self.source}: parameters.{key} is open: a `name:` must tie its uses together")
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """Every decision of the space, also those that exist only under some choice."""
-        return tuple(self._decisions.values())
+        return tuple(opened.decision for opened in self._known.values())
 
     @cached_property
     def size(self) -> float:
         """Number of different sets of decisions; inf where a real number is open."""
-        roots = [self._settings, *(layer.tree for layer in self._layers), self._head.tree, self._train]
-        return _count_all(roots)
+        return count_decisions(self._parts)
 
     def decide(self, choose: Callable[[Decision], Value]) -> Decisions:
-        """Asks `choose` for every decision that is active, each once; an open value inside an option after that option."""
+        """Asks `choose` for every decision that is active, each once; an open value inside an option after that option.
+
+        Raises:
+            InputError: it gives a value that is not in the decision's domain.
+        """
         decided: Decisions = {}
-
-        def ask(decision: Decision) -> Value:
-            if decision.name not in decided:
-                decided[decision.name] = choose(decision)
-            return decided[decision.name]
-
-        for tree in (self._settings, *(layer.tree for layer in self._layers), self._head.tree, self._train):
-            tree.visit(ask)
+        self._visit(self._opens, choose, decided, [])
         return decided
+
+    def _visit(
+        self, opens: Iterable[Open], choose: Callable[[Decision], Value], decided: Decisions, values: list[Value]
+    ) -> None:
+        """Decides what is not yet decided among `opens` and inside them; adds the value of each to `values`."""
+        for opened in opens:
+            decision = opened.decision
+            name = decision.name
+            if name in decided:
+                value = decided[name]
+            else:
+                value = choose(decision)
+                if not decision.domain.contains(value):
+                    raise InputError(f"{self.source}: {name} cannot be {value!r}; it is {decision.domain}")
+                decided[name] = value
+            values.append(value)
+            if opened.options:
+                inside = opened.options[value].opens
+                if inside:
+                    self._visit(inside, choose, decided, values)
 
     def sample(self, rng: np.random.Generator) -> Decisions:
         """Random decisions: every option of an active decision equally likely."""
@@ -129,299 +148,161 @@ class SearchSpace:
         Raises:
             InputError: an active decision is missing or its value not in its domain; the network cannot be assembled.
         """
-        active: Decisions = {}
 
         def look_up(decision: Decision) -> Value:
-            name = decision.name
-            if name not in active:
-                if name not in decisions:
-                    raise InputError(f"{self.source}: no value for the decision '{name}'")
-                if not decision.domain.contains(decisions[name]):
-                    raise InputError(f"{self.source}: {name} cannot be {decisions[name]!r}; it is {decision.domain}")
-                active[name] = decisions[name]
-            return active[name]
+            if decision.name not in decisions:
+                raise InputError(f"{self.source}: no value for the decision '{decision.name}'")
+            return decisions[decision.name]
 
-        settings = self._settings.fill(look_up)
-        activation = settings.get("activation")
-        plans = [layer.plan(look_up, activation) for layer in (*self._layers, self._head)]
+        active: Decisions = {}
+        self._visit(self._settings.opens, look_up, active, [])
+        settings = self._settings.fill(active)
+        plans = []
+        for layer in self._layers:
+            values: list[Value] = [settings.get("activation")]
+            self._visit(layer.tree.opens, look_up, active, values)
+            plans.append(layer.plan(active, tuple(values)))
+        self._visit(self._train.opens, look_up, active, [])
         architecture = assemble(settings, plans, self.source, open_width=self._open_width)
-        return Candidate(active, architecture, self._train.fill(look_up))
+        return Candidate(active, architecture, self._train.fill(active))
 
     def random(self, rng: np.random.Generator) -> Candidate:
         """A random candidate."""
         return self.candidate(self.sample(rng))
 
-    def neighbours(self, decisions: Decisions, rng: np.random.Generator) -> list[Decisions]:
-        """Decisions that differ in one active decision; what such a change newly activates is drawn at random."""
-        near = []
-        for name, value in decisions.items():
-            for other in self._decisions[name].domain.neighbours(value, rng):
-                near.append(self.complete({**decisions, name: other}, rng))
-        return near
-
     def complete(self, decisions: Mapping[str, Value], rng: np.random.Generator) -> Decisions:
         """Those decisions that are active, and random ones where active decisions have no value."""
         return self.decide(lambda d: decisions[d.name] if d.name in decisions else d.domain.sample(rng))
 
-    @cached_property
-    def _columns(self) -> dict[str, int]:
-        """First column of every decision in the encoding, which starts with whether it is active where that can change."""
-        starts, column = {}, 0
-        for decision in self.decisions:
-            starts[decision.name] = column
-            column += decision.domain.num_columns
-        return starts
+    def neighbours(self, decisions: Decisions, rng: np.random.Generator) -> list[Decisions]:
+        """Decisions that differ in one active decision; what such a change newly activates is drawn at random."""
+        return [near for name in decisions for near in self._changes(decisions, name, rng)]
 
-    @property
+    def _changes(self, decisions: Decisions, name: str, rng: np.random.Generator) -> Iterator[Decisions]:
+        for other in self._known[name].decision.domain.neighbours(decisions[name], rng):
+            yield self.complete({**decisions, name: other}, rng)
+
+    @cached_property
     def num_columns(self) -> int:
         """d, the length of an encoding."""
         return sum(decision.domain.num_columns for decision in self.decisions)
 
     def encode(self, decisions: Decisions) -> np.ndarray:
-        """(d,) numbers in [0, 1]: ordered decisions by position, others one-hot; inactive ones 0.5 and all zeros."""
-        row = np.zeros(self.num_columns)
-        for name, decision in self._decisions.items():
-            start, domain = self._columns[name], decision.domain
+        """(d,) numbers in [0, 1]: ordered decisions by position, others one-hot; inactive ones 0.5 or all zeros."""
+        row: list[float] = []
+        for name, opened in self._known.items():
+            domain = opened.decision.domain
             if name in decisions:
-                row[start : start + domain.num_columns] = domain.encode(decisions[name])
-            elif domain.num_columns == 1:
-                row[start] = 0.5
-        return row
+                row += domain.encode(decisions[name])
+            else:
+                row += [0.5] if domain.num_columns == 1 else [0.0] * domain.num_columns
+        return np.array(row)
 
     def check(self, seed: int = 0) -> None:
-        """Builds, on the meta device, at least one architecture with every option of every decision.
+        """Builds, on the meta device, architectures that together hold every option, and the one with the smallest maps.
 
         Raises:
             InputError: one of them cannot be built.
         """
-        seen = set()
-        for candidate in self.coverage(seed):
+        rng = np.random.default_rng(seed)
+        built: set[Any] = set()
+        for candidate in (*self.coverage(seed), self._smallest_maps(rng), self.random(rng)):
             architecture = candidate.architecture
-            sizes = [architecture.resolution]
-            for position, (layer, layer_cost) in enumerate(
-                zip(architecture.layers, layer_costs(architecture), strict=True)
-            ):
-                size = input_sizes(layer, position, sizes)
-                sizes.append(layer_cost.size)
-                if (layer, size) not in seen:
-                    seen.add((layer, size))
-                    _check_block(layer, size, f"{self.source}: layer {position} ({layer.block})")
+            sizes: list[Size] = [architecture.resolution]
+            for position, (layer, cost) in enumerate(zip(architecture.layers, layer_costs(architecture), strict=True)):
+                # what a block makes of the image's size was found by its cost; building it asks for channels and options
+                parts = (layer.block, layer.in_channels, layer.out_channels, layer.options)
+                if parts not in built:
+                    built.add(parts)
+                    with torch.device("meta"):
+                        build_block(layer, input_sizes(layer, position, sizes))
+                sizes.append(cost.size)
 
     def coverage(self, seed: int = 0) -> Iterator[Candidate]:
         """Candidates that together hold both ends of every range and every option of every choice."""
         rng = np.random.default_rng(seed)
-        wanted: Counter[tuple[str, Value]] = Counter()
-        for decision in self.decisions:
-            domain = decision.domain
-            ends = domain.labels if isinstance(domain, Choice) else (domain.low, domain.high)
-            wanted.update((decision.name, end) for end in ends)
-        tries = 0
-        while wanted and tries < 50 * len(self.decisions) + 50:
-            tries += 1
-            decisions = self.decide(lambda d: self._most_wanted(d, wanted, rng))
-            hits = [item for item in decisions.items() if item in wanted]
-            for item in hits:
-                del wanted[item]
-            if hits:
-                yield self.candidate(decisions)
-        yield self.random(rng)
+        wanted = {(name, end) for name, opened in self._known.items() for end in _ends(opened)}
 
-    @staticmethod
-    def _most_wanted(decision: Decision, wanted: Mapping[Any, int], rng: np.random.Generator) -> Value:
-        missing = [value for name, value in wanted if name == decision.name]
-        # now and then another one, since what is missing may lie below an option that has been seen
-        if missing and rng.uniform() < 0.8:
-            return missing[int(rng.integers(len(missing)))]
-        return decision.domain.sample(rng)
+        def most_wanted(decision: Decision) -> Value:
+            opened = self._known[decision.name]
+            ends = _ends(opened)
+            order = rng.permutation(len(ends))
+            return max((ends[i] for i in order), key=lambda value: _num_wanted(opened, value, wanted))
+
+        while wanted:
+            decisions = self.decide(most_wanted)
+            wanted.difference_update(decisions.items())
+            yield self.candidate(decisions)
+
+    def _smallest_maps(self, rng: np.random.Generator) -> Candidate:
+        """The candidate whose maps are smallest, found by changing one decision at a time: if strides eat an image, it is there."""
+        best = self.random(rng)
+        improves = True
+        while improves:
+            improves = False
+            for name in [*best.decisions]:
+                # a change before may have made it inactive
+                for near in self._changes(best.decisions, name, rng) if name in best.decisions else ():
+                    candidate = self.candidate(near)
+                    if _map_sizes(candidate.architecture) < _map_sizes(best.architecture):
+                        best, improves = candidate, True
+        return best
 
 
-def _check_block(layer: Any, size: Any, where: str) -> None:
-    import torch
+def _map_sizes(architecture: Architecture) -> tuple[int, int]:
+    """Pixels of the last map before the head, and of all maps."""
+    pixels = [height * width for height, width in (cost.size for cost in layer_costs(architecture))]
+    return pixels[-2] if len(pixels) > 1 else 0, sum(pixels)
 
-    try:
-        with torch.device("meta"):
-            build_block(layer, size)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: {error}") from error
+
+def _ends(opened: Open) -> tuple[Value, ...]:
+    """Every option of a choice, both ends of a range."""
+    domain = opened.decision.domain
+    return domain.labels if isinstance(domain, Choice) else (domain.low, domain.high)
+
+
+def _num_wanted(opened: Open, value: Value, wanted: set[tuple[str, Value]]) -> int:
+    """How much of what is wanted the value holds, and may hold inside."""
+    inside = (_num_wanted(inner, end, wanted) for inner in opened.inside(value) for end in _ends(inner))
+    return ((opened.decision.name, value) in wanted) + sum(inside)
 
 
 class _LayerTemplate:
-    """An entry of `layers` that remembers what each set of its decisions makes of it."""
+    """An entry of `layers`, or the head, that remembers what each set of its decisions makes of it."""
 
-    def __init__(self, tree: _Node, where: str, *, is_head: bool = False) -> None:
+    def __init__(self, tree: Part, where: str, *, is_head: bool = False) -> None:
         self.tree = tree
-        self.where = where
-        self.is_head = is_head
-        children = tree.children
-        self.open_channels = isinstance(children.get("channels"), _Open)
-        self.open_block = any(c.is_open for key, c in children.items() if key not in ("channels", "repeat", "stride"))
-        self._plans: dict[tuple[Any, ...], LayerPlan] = {}
+        self._where = where
+        self._is_head = is_head
+        self._plans: dict[tuple[Value, ...], LayerPlan] = {}
 
-    def plan(self, choose: Callable[[Decision], Value], activation: Any) -> LayerPlan:
-        values: list[Any] = [activation]
+    def plan(self, decided: Decisions, values: tuple[Value, ...]) -> LayerPlan:
+        """The plan under some decisions.
 
-        def note(decision: Decision) -> Value:
-            value = choose(decision)
-            values.append(value)
-            return value
-
-        self.tree.visit(note)
-        key = tuple(values)
-        plan = self._plans.get(key)
+        Args:
+            decided: all decisions so far.
+            values: the network's activation, then what was decided in this entry, in order.
+        """
+        plan = self._plans.get(values)
         if plan is None:
-            filled = self.tree.fill(choose)
-            if self.is_head:
-                plan = plan_head(filled, self.where, activation)
-            else:
-                plan = plan_layer(
-                    filled, self.where, activation, open_channels=self.open_channels, open_block=self.open_block
-                )
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            self._plans[key] = plan
+            plan = self._plans[values] = self._make(decided, values[0])
         return plan
 
-
-class _Node:
-    """A part of a description: fixed data, a container of parts, or an open value."""
-
-    is_open = False
-    children: Mapping[str, _Node] = {}
-
-    def visit(self, choose: Callable[[Decision], Value]) -> None:
-        """Asks for every active decision in it."""
-
-    def fill(self, choose: Callable[[Decision], Value]) -> Any:
-        """Plain data with every open value decided."""
-        raise NotImplementedError
-
-    def count(self) -> Counter[frozenset[_Open]]:
-        """Sets of decisions in it: for each set of tied values that occur, in how many ways the others can be decided."""
-        return Counter({frozenset(): 1})
-
-
-class _Fixed(_Node):
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def fill(self, choose: Callable[[Decision], Value]) -> Any:
-        return self.data
-
-
-class _Container(_Node):
-    is_open = True
-
-    def __init__(self, children: dict[str, _Node], *, is_list: bool) -> None:
-        self.children = children
-        self.is_list = is_list
-        self.open_children = [child for child in children.values() if child.is_open]
-
-    def visit(self, choose: Callable[[Decision], Value]) -> None:
-        for child in self.open_children:
-            child.visit(choose)
-
-    def fill(self, choose: Callable[[Decision], Value]) -> Any:
-        filled = {key: child.fill(choose) for key, child in self.children.items()}
-        return list(filled.values()) if self.is_list else filled
-
-    def count(self) -> Counter[frozenset[_Open]]:
-        return _product(child.count() for child in self.open_children)
-
-
-class _Open(_Node):
-    is_open = True
-
-    def __init__(self, decision: Decision, options: dict[Value, _Node] | None) -> None:
-        self.decision = decision
-        self.options = options
-        self.tied = decision.domain.name is not None
-
-    def visit(self, choose: Callable[[Decision], Value]) -> None:
-        value = choose(self.decision)
-        if self.options is not None and self.options[value].is_open:
-            self.options[value].visit(choose)
-
-    def fill(self, choose: Callable[[Decision], Value]) -> Any:
-        value = choose(self.decision)
-        return value if self.options is None else self.options[value].fill(choose)
-
-    def count(self) -> Counter[frozenset[_Open]]:
-        return Counter({frozenset([self]): 1}) if self.tied else self.count_inside()
-
-    def count_inside(self) -> Counter[frozenset[_Open]]:
-        """As `count`, of the value itself."""
-        if self.options is None:
-            return Counter({frozenset(): self.decision.domain.num_values})
-        total: Counter[frozenset[_Open]] = Counter()
-        for option in self.options.values():
-            total.update(option.count())
-        return total
-
-    # all open values of one name are one decision
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Open) and self.decision == other.decision
-
-    def __hash__(self) -> int:
-        return hash(self.decision.name)
-
-
-def _product(counts: Any) -> Counter[frozenset[_Open]]:
-    total: Counter[frozenset[_Open]] = Counter({frozenset(): 1})
-    for count in counts:
-        grown: Counter[frozenset[_Open]] = Counter()
-        for left, a in total.items():
-            for right, b in count.items():
-                grown[left | right] += a * b
-        total = grown
-    return total
-
-
-def _count_all(roots: list[_Node]) -> float:
-    """Different sets of decisions, each tied value counted once wherever it occurs."""
-    pending = [(tied, frozenset[_Open](), ways) for tied, ways in _product(root.count() for root in roots).items()]
-    total: float = 0
-    while pending:
-        tied, done, ways = pending.pop()
-        left = tied - done
-        if not left:
-            total += ways
-            continue
-        value = next(iter(left))
-        for more, times in value.count_inside().items():
-            pending.append((tied | more, done | {value}, ways * times))
-    return total if math.isinf(total) else int(total)
-
-
-def _compile(data: Any, path: str, decisions: dict[str, Decision]) -> _Node:
-    """The node of parsed data; adds what it leaves open to `decisions`."""
-    if isinstance(data, Domain):
-        return _compile_open(data, path, decisions)
-    if isinstance(data, dict | list):
-        items = data.items() if isinstance(data, dict) else enumerate(data)
-        children = {str(key): _compile(value, f"{path}.{key}" if path else str(key), decisions) for key, value in items}
-        container = _Container(children, is_list=isinstance(data, list))
-        if container.open_children:
-            return container
-        fixed = _Fixed(data)
-        fixed.children = children
-        return fixed
-    return _Fixed(data)
-
-
-def _compile_open(domain: Domain, path: str, decisions: dict[str, Decision]) -> _Open:
-    name = domain.name or path
-    decision = decisions.setdefault(name, Decision(name, domain))
-    if decision.domain != domain:
-        raise InputError(f"{path}: tied values of the name '{name}' differ: {domain} and {decision.domain}")
-    if not isinstance(domain, Choice):
-        return _Open(decision, None)
-    options: dict[Value, _Node] = {}
-    for label, option in zip(domain.labels, domain.options, strict=True):
-        inside = f"{name}.{label}"
-        if isinstance(option, dict) and len(option) == 1:
-            ((key, body),) = option.items()
-            inner = _compile(body, inside, decisions)
-            options[label] = _Container({key: inner}, is_list=False) if inner.is_open else _Fixed(option)
-        else:
-            options[label] = _compile(option, inside, decisions)
-    return _Open(decision, options)
+    def _make(self, decided: Decisions, activation: Value) -> LayerPlan:
+        entry = self.tree.fill(decided)
+        if self._is_head:
+            return plan_head(entry, self._where, activation, open_block=bool(self.tree.opens))
+        part, is_alternative = self.tree, isinstance(self.tree, Open)
+        while isinstance(part, Open):
+            part = part.options[decided[part.decision.name]]
+        children = part.children if isinstance(part, Container) else {}
+        block = [child for key, child in children.items() if key not in ("channels", "repeat", "stride", "width")]
+        return plan_layer(
+            entry,
+            self._where,
+            activation,
+            open_channels=isinstance(children.get("channels"), Open),
+            open_block=is_alternative or any(child.opens for child in block),
+        )

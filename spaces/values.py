@@ -39,11 +39,8 @@ class Choice:
     @cached_property
     def labels(self) -> tuple[Value, ...]:
         """What stands for each option in a decision: the value itself, or a text for a structured one."""
-        texts = [_label(option) for option in self.options]
-        return tuple(
-            f"{text}#{i + 1}" if isinstance(text, str) and texts.count(text) > 1 else text
-            for i, text in enumerate(texts)
-        )
+        labels = [_label(option) for option in self.options]
+        return tuple(f"{label}#{i + 1}" if labels.count(label) > 1 else label for i, label in enumerate(labels))
 
     @cached_property
     def ordered(self) -> bool:
@@ -70,7 +67,7 @@ class Choice:
 
     def sample(self, rng: np.random.Generator) -> Value:
         """A label, all equally likely."""
-        return self.labels[int(rng.integers(len(self.labels)))]
+        return self.labels[int(rng.random() * len(self.labels))]
 
     def encode(self, value: Value) -> list[float]:
         """(num_columns,) numbers in [0, 1]: the rank, or one-hot."""
@@ -82,6 +79,9 @@ class Choice:
     def neighbours(self, value: Value, rng: np.random.Generator) -> list[Value]:
         """All other labels."""
         return [label for label in self.labels if label != value]
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(_text, self.labels))}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Int:
 
     def sample(self, rng: np.random.Generator) -> int:
         """A number, all equally likely."""
-        return int(rng.integers(self.low, self.high + 1))
+        return self.low + int(rng.random() * (self.high - self.low + 1))
 
     def encode(self, value: Value) -> list[float]:
         """(1,) position in the range, in [0, 1]."""
@@ -116,6 +116,9 @@ class Int:
         """The next lower and the next higher number."""
         assert isinstance(value, int)
         return [near for near in (value - 1, value + 1) if self.low <= near <= self.high]
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Float:
 
     def sample(self, rng: np.random.Generator) -> float:
         """A number, uniform or log-uniform."""
-        return self._at(float(rng.uniform()))
+        return self._at(rng.random())
 
     def encode(self, value: Value) -> list[float]:
         """(1,) position in the range, in [0, 1], on its own scale."""
@@ -159,6 +162,9 @@ class Float:
         steps = np.abs(rng.normal(0, 0.1, 2)) * (-1, 1)
         return [self._at(min(1.0, max(0.0, position + step))) for step in steps]
 
+    def __str__(self) -> str:
+        return f"a number from {self.low:g} to {self.high:g}"
+
     def _at(self, position: float) -> float:
         if self.log:
             value = self.low * (self.high / self.low) ** position
@@ -170,12 +176,35 @@ class Float:
 Domain = Choice | Int | Float
 
 
+@dataclass(frozen=True)
+class Decision:
+    """One open value, or all open values tied by one name."""
+
+    name: str
+    """Its name, or the path to it: `layers.1.block.shuffle_agg.groups`."""
+    domain: Domain
+
+
 def _label(option: Any) -> Value:
-    if isinstance(option, dict) and len(option) == 1:
-        return str(next(iter(option)))
-    if isinstance(option, dict | list):
-        return json.dumps(option, default=str)
-    return option
+    """A plain option itself; a block's name for a block with options or a whole layer; else the text of a structure."""
+    if isinstance(option, dict):
+        body = next(iter(option.values()), None)
+        if len(option) == 1 and isinstance(body, dict | None):
+            return str(next(iter(option)))
+        if isinstance(option.get("block"), dict | str):
+            return _label(option["block"])
+    return _text(option) if isinstance(option, dict | list | Domain) else option
+
+
+def _text(data: Any) -> str:
+    """As it is written in YAML, in one line; of an open value its form."""
+    if isinstance(data, dict):
+        return f"{{{', '.join(f'{key}: {_text(value)}' for key, value in data.items())}}}"
+    if isinstance(data, list):
+        return f"[{', '.join(map(_text, data))}]"
+    if isinstance(data, Domain):
+        return type(data).__name__.lower()
+    return data if isinstance(data, str) else json.dumps(data, default=str)
 
 
 def is_open(data: Any) -> bool:
@@ -223,8 +252,9 @@ def _parse_choice(options: Any, name: str | None, where: str) -> Choice:
     if not options:
         raise InputError(f"{where}: choice is empty; list at least one option")
     for i, option in enumerate(options):
-        if option in options[:i]:
-            raise InputError(f"{where}: choice lists {option!r} twice; each option once")
+        if option in options[:i]:  # 1, 1.0 and true are equal
+            twin = options[options.index(option)]
+            raise InputError(f"{where}: choice has the equal options {_text(twin)} and {_text(option)}; list each once")
     parsed = (parse_tree(option, f"{where}[{i}]") for i, option in enumerate(options))
     return Choice(tuple(parsed), name)
 
@@ -239,6 +269,15 @@ def _parse_range(bounds: Any, form: str, where: str) -> tuple[float, float]:
     if low > high:
         raise InputError(f"{where}: low must not exceed high; got [{low}, {high}]")
     return low, high
+
+
+def find_open(data: Any, where: str) -> str | None:
+    """The path of the first open value in it, None where nothing is open."""
+    if is_open(data):
+        return where
+    items = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list | tuple) else ()
+    paths = (find_open(value, f"{where}.{key}" if where else str(key)) for key, value in items)
+    return next((path for path in paths if path is not None), None)
 
 
 def parse_tree(data: Any, where: str) -> Any:

@@ -31,7 +31,9 @@ class Widths:
 
     def factor(self, rule: str) -> float:
         """What a layer of that rule multiplies its counts by."""
-        return {"scaled": self.multiplier, "fixed": 1.0, "at_least_one": max(1.0, self.multiplier)}[rule]
+        if rule == "fixed":
+            return 1.0
+        return self.multiplier if rule == "scaled" else max(1.0, self.multiplier)
 
     def multiplies(self, rule: str) -> bool:
         """Whether a layer of that rule has its counts multiplied and rounded; else they stay as they are written."""
