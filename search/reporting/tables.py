@@ -117,7 +117,7 @@ def count_states(trials: pd.DataFrame) -> dict[str, int]:
 def best_trial(trials: pd.DataFrame) -> "pd.Series[Any] | None":
     """The complete trial of the greatest accuracy, the first of equals; None where none is complete."""
     complete = trials[(trials["state"] == "complete") & trials["accuracy"].notna()]
-    return None if complete.empty else complete.loc[complete["accuracy"].idxmax()]
+    return None if complete.empty else complete.iloc[int(complete["accuracy"].argmax())]
 
 
 def table_hypervolume(trials: pd.DataFrame, info: StudyInfo) -> float:
