@@ -230,6 +230,8 @@ def _read(branches: Sequence[Any], padding: str = "same") -> tuple[Branch, ...]:
     """
     if padding not in ("same", "valid"):
         raise ValueError(f"unknown padding '{padding}'; valid: same, valid")
+    if not isinstance(branches, list | tuple) or not all(isinstance(b, list | tuple | None) for b in branches):
+        raise ValueError(f"branches are lists of operations, as [[1x1: 64], [max, 1x1: 32]]; got {branches!r}")
     read = tuple(tuple(_read_operation(operation) for operation in branch) for branch in branches if branch)
     if not read:
         raise ValueError("branches must list at least one branch, as [[1x1: 64], [max, 1x1: 32]]")

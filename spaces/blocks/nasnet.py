@@ -334,12 +334,12 @@ def _read(steps: Sequence[Any], concat: Sequence[str] | None) -> Wiring:
     Raises:
         ValueError: an unknown operation or state, or a result nobody uses.
     """
-    if not 1 <= len(steps) <= len(RESULTS):
-        raise ValueError(f"a cell has 1 to {len(RESULTS)} steps, as [[sep5, h], [sep3, p]]; got {len(steps)}")
+    if not isinstance(steps, list | tuple) or not 1 <= len(steps) <= len(RESULTS):
+        raise ValueError(f"a cell has 1 to {len(RESULTS)} steps, as [[[sep5, h], [sep3, p]]]; got {steps!r}")
     known = list(INPUTS)
     read = []
     for result, step in zip(RESULTS, steps):
-        if len(step) != 2:
+        if not isinstance(step, list | tuple) or len(step) != 2:
             raise ValueError(f"step {result} adds two operations, as [[sep5, h], [sep3, p]]; got {step!r}")
         read.append((_read_operation(step[0], known, result), _read_operation(step[1], known, result)))
         known.append(result)

@@ -155,6 +155,7 @@ def test_residual_starts_from_its_input():
     ("out_channels", "options", "words"),
     [
         (8, {"branches": []}, "at least one branch"),
+        (8, {"branches": [3]}, "lists of operations"),
         (8, {"branches": [[{"3x3": 0}]]}, "width of a 3x3"),
         (8, {"branches": [[{"3by3": 8}]]}, "3by3"),
         (8, {"branches": [[{"3x3": 8, "1x1": 8}]]}, "operation"),

@@ -106,6 +106,8 @@ def test_inputs_nobody_reads_have_no_weights():
     ("options", "words"),
     [
         ({"steps": []}, "1 to 24 steps"),
+        ({"steps": 5}, "1 to 24 steps"),
+        ({"steps": [5]}, "adds two operations"),
         ({"steps": [[["sep3", "h"]]]}, "adds two operations"),
         ({"steps": [[["sep3", "h"], "p"]]}, r"\[operation, state\] pairs"),
         ({"steps": [[["sep3", "h"], ["sep3", "a"]]]}, "reads no earlier state: 'a'"),
