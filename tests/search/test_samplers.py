@@ -33,9 +33,7 @@ def test_proposes_valid_candidates_to_the_end(small_space: SearchSpace, name: st
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_same_seed_gives_the_same_candidates_and_another_seed_others(small_space: SearchSpace, name: str) -> None:
-    runs = [
-        [t.params for t in explore(small_space, name, seed, trials=8).optuna_study.trials] for seed in (3, 3, 4)
-    ]
+    runs = [[t.params for t in explore(small_space, name, seed, trials=8).optuna_study.trials] for seed in (3, 3, 4)]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
 

@@ -9,12 +9,26 @@ import optuna
 import pytest
 from conftest import SMALL, instant_outcome
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.objective import Objective
 from search.storage import DATABASE, lock, open_database, prepare_folder
 from search.study import MAX_DUPLICATES, Outcome, Study
 from spaces import InputError, SearchSpace
+
+
+TWO = {"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}
+
+
+def space_of_two() -> SearchSpace:
+    """The least space that a study can exhaust and still have something to compare."""
+    return SearchSpace(TWO, in_channels=1, num_classes=2, resolution=4)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> BaseStorage:
+    return open_database(tmp_path / DATABASE)
 
 
 def open_study(
@@ -62,7 +76,7 @@ def test_a_range_of_targets_has_two_directions_and_one_target_has_one(small_spac
 
 
 def test_a_duplicate_takes_the_outcome_of_its_original_and_does_not_count() -> None:
-    space = SearchSpace({"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=2, resolution=4)
+    space = space_of_two()
     study = open_study(space, trials=3)
     finish(study)
     assert study.num_done == 2
@@ -77,7 +91,7 @@ def test_a_duplicate_takes_the_outcome_of_its_original_and_does_not_count() -> N
 
 
 def test_a_duplicate_of_a_running_trial_waits_for_it() -> None:
-    space = SearchSpace({"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=2, resolution=4)
+    space = space_of_two()
     study = open_study(space, trials=3)
     first, second = study.ask(), study.ask()
     assert first is not None
@@ -127,8 +141,7 @@ def test_stopped_and_failed_trials_carry_what_they_reached(small_space: SearchSp
     assert failed.user_attrs["failure"].startswith("diverged")
 
 
-def test_interrupted_trials_run_again_under_their_number(small_space: SearchSpace) -> None:
-    storage = optuna.storages.InMemoryStorage()
+def test_interrupted_trials_run_again_under_their_number(small_space: SearchSpace, storage: BaseStorage) -> None:
     study = open_study(small_space, storage, trials=4)
     done, *interrupted = (study.ask() for _ in range(3))
     assert done is not None
@@ -144,9 +157,8 @@ def test_interrupted_trials_run_again_under_their_number(small_space: SearchSpac
     assert len(resumed.optuna_study.trials) == 3
 
 
-def test_release_queues_running_trials_and_their_duplicates() -> None:
-    space = SearchSpace({"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=2, resolution=4)
-    storage = optuna.storages.InMemoryStorage()
+def test_release_queues_running_trials_and_their_duplicates(storage: BaseStorage) -> None:
+    space = space_of_two()
     study = open_study(space, storage, trials=3)
     while study.ask() is not None:
         pass
@@ -157,8 +169,7 @@ def test_release_queues_running_trials_and_their_duplicates() -> None:
     assert resumed.num_done == 2
 
 
-def test_more_trials_are_added_to_a_finished_study(small_space: SearchSpace) -> None:
-    storage = optuna.storages.InMemoryStorage()
+def test_more_trials_are_added_to_a_finished_study(small_space: SearchSpace, storage: BaseStorage) -> None:
     finish(open_study(small_space, storage, trials=5))
     longer = open_study(small_space, storage, trials=8, sampler=RandomSampler(seed=5))
     finish(longer)

@@ -1,0 +1,310 @@
+"""The search command as a user runs it: real processes, real images, a real storage."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from search.storage import DATABASE, open_study
+from spaces import SearchSpace, build, cost, decode
+from spaces.reference import read_yaml
+
+TINY = """
+width_multiplier: {choice: [0.5, 1.0, 1.5, 2.0]}
+layers:
+  - {block: conv, channels: 8, kernel_size: {choice: [2, 3, 5]}, stride: 2}
+  - {block: depthwise_separable, channels: 16, repeat: {int: [1, 3]}, kernel_size: {choice: [2, 3, 5]}}
+"""
+QUICK = ["--config-dir", "own", "space=tiny", "data.limit=200", "train.epochs=1", "study=quick"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder to work in, with a space of its own."""
+    (tmp_path / "own" / "space").mkdir(parents=True)
+    (tmp_path / "own" / "space" / "tiny.yaml").write_text(TINY)
+    return tmp_path
+
+
+def start(home: Path, *arguments: str, module: str = "search.run") -> subprocess.Popen[str]:
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{home}"}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(home: Path, *arguments: str, module: str = "search.run", status: int = 0) -> str:
+    """Runs a command to its end; returns what it printed."""
+    process = start(home, *arguments, module=module)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, out + err
+    return out + err
+
+
+def finished(folder: Path) -> dict[int, tuple[TrialState, list[float] | None]]:
+    """State and values of every finished trial in the storage."""
+    if not (folder / DATABASE).exists():
+        return {}
+    try:
+        study = open_study(folder, None, "quick")
+    except ValueError:  # killed before the study existed
+        return {}
+    return {t.number: (t.state, t.values) for t in study.trials if t.state.is_finished()}
+
+
+def test_a_search_leaves_everything_it_promises_and_resumes(home: Path) -> None:
+    out = run(home, *QUICK, "trials=4", "workers=2")
+    folder = home / "results" / "quick"
+    assert "4/4 done" in out
+    assert "The front" in out
+    assert "python -m search.run" in out
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trials"] == 4
+    trials = pd.read_csv(folder / "trials.csv")
+    assert list(trials["number"]) == list(range(len(trials)))
+    assert (trials["state"] == "complete").all()
+    assert trials["accuracy"].between(0, 1).all()
+    assert {"layers.0.kernel_size", "layers.1.repeat", "width_multiplier"} <= set(trials.columns)
+    front = pd.read_csv(folder / "front.csv")
+    assert front["accuracy"].is_monotonic_increasing
+    assert front["flops"].is_monotonic_increasing
+    assert (folder / "front_params.csv").exists()
+    assert "plotly" in (folder / "pareto.html").read_text().lower()
+    files = sorted((folder / "front").iterdir())
+    assert len(files) >= len(front)
+    for file in files:
+        architecture = decode(read_yaml(file))
+        (row,) = trials[trials["digest"] == architecture.digest].to_dict("records")
+        assert cost(architecture)[:2] == (row["flops"], row["params"])
+        assert sum(p.numel() for p in build(architecture).parameters()) == row["params"]
+
+    before = finished(folder)
+    again = run(home, *QUICK, "trials=6", "workers=1")
+    assert "6/6 done" in again
+    after = finished(folder)
+    assert {number: after[number] for number in before} == before
+
+    for name in ("trials.csv", "front.csv", "pareto.html"):
+        (folder / name).unlink()
+    run(home, "study=quick", module="search.report")
+    assert len(pd.read_csv(folder / "trials.csv")) == len(after)
+    assert (folder / "pareto.html").exists()
+
+
+def test_accuracy_depends_neither_on_the_order_of_trials_nor_on_the_number_of_workers(home: Path) -> None:
+    accuracies = []
+    for workers in (1, 3):
+        run(home, *QUICK[:-1], f"study=with{workers}", "trials=6", "sampler=random", f"workers={workers}")
+        trials = pd.read_csv(home / "results" / f"with{workers}" / "trials.csv")
+        accuracies.append(dict(zip(trials["digest"], trials["accuracy"], strict=True)))
+    assert accuracies[0] == accuracies[1]
+
+
+def test_a_killed_driver_loses_no_finished_trial(home: Path) -> None:
+    """kill -9 at ten random moments, from start-up to the middle of training; then the study completes."""
+    folder = home / "results" / "quick"
+    rng = random.Random(0)
+    known: dict[int, tuple[TrialState, list[float] | None]] = {}
+    arguments = [*QUICK, "trials=30", "workers=2", "sampler=random"]
+    for kill in range(10):
+        process = start(home, *arguments)
+        deadline = time.monotonic() + 120
+        # the first ones hit start-up, the others wait for work to be under way
+        while kill > 2 and len(finished(folder)) <= len(known) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(rng.uniform(0, 5 if kill <= 2 else 1))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        now = finished(folder)
+        assert {number: now[number] for number in known} == known
+        known = now
+    run(home, *arguments)
+    study = open_study(folder, None, "quick")
+    originals = [t for t in study.trials if "duplicate_of" not in t.user_attrs]
+    assert {number: finished(folder)[number] for number in known} == known
+    assert [t.state for t in originals] == [TrialState.COMPLETE] * 30
+    assert len({t.user_attrs["digest"] for t in originals}) == 30
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(home: Path) -> None:
+    arguments = [*QUICK, "trials=30", "workers=2"]
+    process = start(home, *arguments)
+    folder = home / "results" / "quick"
+    deadline = time.monotonic() + 120
+    while not finished(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    assert "same command" in out
+    assert (folder / "front.csv").exists()
+    states = {t.state for t in open_study(folder, None, "quick").trials}
+    assert TrialState.RUNNING not in states
+    assert TrialState.WAITING in states
+
+
+def test_a_second_driver_on_the_same_study_is_refused(home: Path) -> None:
+    process = start(home, *QUICK, "trials=30", "workers=1")
+    deadline = time.monotonic() + 120
+    while not finished(home / "results" / "quick") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    refused = run(home, *QUICK, "trials=30", status=2)
+    assert "another process is running the study" in refused
+    assert "study=NAME" in refused
+    process.kill()
+    process.communicate()
+
+
+BLOCK = """
+import os, signal
+import torch
+from torch import nn
+import spaces
+
+class Faulty(nn.Module):
+    def __init__(self, in_channels, out_channels, stride=1, *, fault="none"):
+        super().__init__()
+        self.fault = fault
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride)
+
+    def forward(self, x):
+        if self.training and x.device.type != "meta":
+            if self.fault == "raises":
+                raise RuntimeError("the block's own words")
+            if self.fault == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault == "nan":
+                return self.conv(x) * float("nan")
+            if self.fault == "memory":
+                torch.empty(2**50)
+        return self.conv(x)
+
+spaces.BLOCKS["faulty"] = Faulty
+"""
+
+
+def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> None:
+    """A user's own block from the command line, which fails in every way there is."""
+    (home / "my_blocks.py").write_text(BLOCK)
+    (home / "own" / "space" / "faulty.yaml").write_text(
+        "layers: [{block: faulty, channels: 8, fault: {choice: [none, raises, dies, nan, memory]}}]"
+    )
+    run(
+        home,
+        "--config-dir",
+        "own",
+        "space=faulty",
+        "imports=[my_blocks]",
+        "train.epochs=1",
+        "trials=5",
+        "study=faults",
+        "sampler=random",
+    )
+    trials = pd.read_csv(home / "results" / "faults" / "trials.csv")
+    originals = trials[trials["duplicate_of"].isna()].set_index("layers.0.fault")
+    assert originals["state"].to_dict() == {
+        "none": "complete",
+        "raises": "failed",
+        "dies": "failed",
+        "nan": "failed",
+        "memory": "failed",
+    }
+    reasons = originals["failure"]
+    assert "the block's own words" in reasons["raises"]
+    assert reasons["raises"].startswith("exception")
+    assert reasons["dies"].startswith("worker lost")
+    assert "SIGKILL" in reasons["dies"]
+    assert reasons["nan"].startswith("diverged")
+    assert reasons["memory"].startswith("out of memory")
+
+
+def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Path) -> None:
+    sys.path.insert(0, str(home))
+    (home / "my_other_blocks.py").write_text(BLOCK.replace('"faulty"', '"counted"'))
+    __import__("my_other_blocks")
+    space = SearchSpace(
+        {"layers": [{"block": "counted", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=10, resolution=8
+    )
+    space.check()
+    assert {cost(c.architecture).flops for c in space.coverage()} == {8 * 8 * 8 + 80, 8 * 8 * 16 + 160}
+    sys.path.remove(str(home))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trials=0"], ["trials", "0"]),
+        (["space=tinny"], ["tinny", "did you mean 'tiny'"]),
+        (["space.layers.0.block=conw"], ["layers.0", "conw", "did you mean 'conv'"]),
+        (["space.layers.0.kernel=3"], ["layers.0", "kernel", "kernel_size"]),
+        (["space.width_multiplier={choice: []}"], ["width_multiplier", "empty"]),
+        (["space.layers.1.repeat={int: [3, 1]}"], ["layers.1.repeat", "[3, 1]"]),
+        (["train.lr={float: [0, 0.1], log: true}"], ["train.lr", "above zero"]),
+        (["train.lrr=0.1"], ["lrr", "did you mean 'lr'"]),
+        (["train.epochs=0"], ["train.epochs", "0"]),
+        (["space.layers.0.stride=16"], ["stride 16", "below one pixel"]),
+        (["+space.layers.1.block=shufflenet_v1", "space.layers.1.channels=30", "space.width_multiplier=1.0"], ["30", "12"]),
+        (["data=folder", "data.path=nowhere"], ["nowhere"]),
+        (["objective.max_flops=1"], ["max_flops", "0%"]),
+        (["sampler=tpee"], ["tpee", "did you mean 'tpe'"]),
+        (["results_dir=/proc/nowhere"], ["/proc/nowhere", "results_dir"]),
+        (["imports=[no_such_module]"], ["no_such_module"]),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_error_before_any_work(home: Path, arguments: list[str], words: list[str]) -> None:
+    said = run(home, *QUICK, *arguments, status=2)
+    assert said.count("error:") == 1
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+    assert not (home / "results" / "quick" / "trials.csv").exists()
+
+
+def test_a_changed_config_is_refused_with_what_changed(home: Path) -> None:
+    run(home, *QUICK, "trials=1")
+    said = run(home, *QUICK, "trials=1", "train.epochs=2", "workers=1", status=2)
+    assert "train.epochs: 1 -> 2" in said
+    assert "workers" not in said
+
+
+def test_a_database_that_is_none_is_refused_and_kept(home: Path) -> None:
+    folder = home / "results" / "quick"
+    folder.mkdir(parents=True)
+    (folder / DATABASE).write_text("words, not tables " * 100)
+    said = run(home, *QUICK, status=2)
+    assert "is not the database of a study" in said
+    assert (folder / DATABASE).read_text().startswith("words")
+
+
+def test_multirun_makes_one_study_a_job(home: Path) -> None:
+    run(home, *QUICK[:-1], "-m", "seed=0,1", "space.width_multiplier=choice(0.5,1.0)", "trials=1")
+    folders = sorted(path.name for path in (home / "results").iterdir())
+    assert len(folders) == 4
+    assert sorted(p.name for p in home.iterdir()) == ["own", "results"]
+
+
+def test_the_storage_is_a_normal_optuna_study(home: Path) -> None:
+    run(home, *QUICK, "trials=2")
+    url = f"sqlite:///{home / 'results' / 'quick' / DATABASE}"
+    study = optuna.load_study(study_name="quick", storage=url)
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert all(t.values for t in study.trials)
+    assert json.dumps(study.trials[0].user_attrs)
