@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from spaces.architecture import Options, freeze, thaw
@@ -133,12 +134,19 @@ def _block_and_options(entry: Mapping[str, Any], where: str) -> tuple[str, dict[
     return block, options
 
 
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Its parameters, remembered: reading them takes longer than all else a plan needs."""
+    return tuple(inspect.signature(function).parameters.values())
+
+
 def _parameters(block: str) -> tuple[dict[str, Any], bool]:
     """The block's options with their defaults, and whether it takes any others too.
 
     Options follow the input's and the output's channels and the stride; `size` is not the user's to state.
     """
-    parameters = list(inspect.signature(BLOCKS[block]).parameters.values())
+    made_by: Any = BLOCKS[block]
+    parameters = _signature(made_by)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     options = {p.name: p.default for p in parameters[3:] if p.kind in named and p.name != "size"}
     return options, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
@@ -183,9 +191,10 @@ def _multiples(block: str, options: Options, where: str) -> Multiples:
     if rule is None:
         return (1,), 1
     keywords = {name: thaw(value) for name, value in options}
-    taken = inspect.signature(rule).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-        keywords = {name: value for name, value in keywords.items() if name in taken}
+    taken = _signature(rule)
+    if not any(p.kind is p.VAR_KEYWORD for p in taken):
+        named = {p.name for p in taken}
+        keywords = {name: value for name, value in keywords.items() if name in named}
     try:
         into, out = rule(**keywords)
         into = tuple(into) if isinstance(into, tuple | list) else (into,)

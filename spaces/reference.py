@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -39,17 +39,7 @@ def network(name: str, **overrides: Any) -> Architecture:
     Raises:
         InputError: an unknown name or key, or a value that does not fit the network.
     """
-    description = describe(name)
-    parameters = description.get("parameters", {})
-    for key in overrides:
-        if key not in NETWORK_KEYS and key not in parameters:
-            valid = [*parameters, *NETWORK_KEYS]
-            raise InputError(f"network '{name}': unknown key '{key}'{did_you_mean(key, valid)}")
-    inner = {key: value for key, value in overrides.items() if key in parameters}
-    outer = {key: value for key, value in overrides.items() if key not in parameters}
-    if inner:
-        outer["parameters"] = {**parameters, **inner}
-    return decode(describe(name, outer), f"network '{name}'")
+    return decode(describe(name, overrides), f"network '{name}'")
 
 
 def published(name: str) -> dict[str, Any]:
@@ -60,12 +50,27 @@ def published(name: str) -> dict[str, Any]:
 def describe(name: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The description of a reference network as plain data.
 
+    Args:
+        name: one of `networks()`.
+        overrides: as for `network`.
+
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name or key.
     """
     if name not in networks():
         raise InputError(f"unknown network '{name}'{did_you_mean(name, networks())}")
-    return read_yaml(CONF / "network" / f"{name}.yaml", overrides)
+    path = CONF / "network" / f"{name}.yaml"
+    config = _load(path)
+    parameters = config.get("parameters") or {}
+    for key, value in (overrides or {}).items():
+        if key not in NETWORK_KEYS and key not in parameters:
+            valid = [*parameters, *NETWORK_KEYS]
+            raise InputError(f"network '{name}': unknown key '{key}'{did_you_mean(key, valid)}")
+        try:
+            OmegaConf.update(config, f"parameters.{key}" if key in parameters else key, value, merge=False)
+        except OmegaConfBaseException as error:
+            raise InputError(f"network '{name}': {key} cannot be {value!r}") from error
+    return _resolve(config, path)
 
 
 def load_space(name: str | Path, hyperparameters: Mapping[str, Any] | None = None, **image: Any) -> SearchSpace:
@@ -85,21 +90,29 @@ def load_space(name: str | Path, hyperparameters: Mapping[str, Any] | None = Non
     return SearchSpace(read_yaml(path), hyperparameters, source=str(name), **image)
 
 
-def read_yaml(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A YAML file as plain data, `overrides` replacing top-level values before references are resolved.
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as plain data, its references resolved.
 
     Raises:
         InputError: the file is missing, or not a YAML mapping, or refers to something outside itself.
     """
+    return _resolve(_load(path), path)
+
+
+def _load(path: Path) -> DictConfig:
     try:
         config = OmegaConf.load(path)
-        for key, value in (overrides or {}).items():
-            OmegaConf.update(config, key, value, merge=False)
-        data = OmegaConf.to_container(config, resolve=True)
     except FileNotFoundError as error:
         raise InputError(f"no file {path}") from error
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: not a readable YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: a mapping is needed, got {type(data).__name__}")
-    return data  # type: ignore[return-value]
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{path}: a mapping is needed, as `layers: [...]`; got a list")
+    return config
+
+
+def _resolve(config: DictConfig, path: Path) -> dict[str, Any]:
+    try:
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: a reference leads nowhere: {' '.join(str(error).split())}") from error
