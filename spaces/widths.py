@@ -85,7 +85,9 @@ def at_width(table: Mapping[Any, Any], multiplier: float, where: str) -> Any:
     Raises:
         InputError: there is none at this width multiplier.
     """
-    entries = {float(width): entry for width, entry in table.items()}
+    if multiplier in table:
+        return table[multiplier]
+    entries = {float(width): entry for width, entry in table.items()}  # a command line may have made its keys texts
     if multiplier not in entries:
         raise InputError(
             f"{where}: no published width at width_multiplier {multiplier}; "
