@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.objective import COSTS, Objective
+from search.samplers.base import SpaceSampler
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace, cost
 from spaces.values import Choice, Float, Value
 
@@ -117,6 +118,8 @@ class Study:
         self._study_id = storage.get_study_id_from_name(name)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])
+        if isinstance(sampler, SpaceSampler):
+            sampler.bind(space, self.objective, exact_costs)
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
         self._copies: dict[int, list[int]] = {}
@@ -188,7 +191,11 @@ class Study:
         decisions = self.space.decide(lambda decision: _suggest(trial, decision))
         candidate = self.space.candidate(decisions)
         costs = exact_costs(candidate.architecture)
-        attributes = {"digest": candidate.architecture.digest, "architecture": candidate.architecture.to_dict(), **costs}
+        attributes = {
+            "digest": candidate.architecture.digest,
+            "architecture": candidate.architecture.to_dict(),
+            **costs,
+        }
         if trial.user_attrs.get("digest") != attributes["digest"]:
             for key, value in attributes.items():
                 trial.set_user_attr(key, value)
@@ -258,7 +265,9 @@ class Study:
         feasible = [c for c in sampled if all(excess <= 0 for excess in objective.violations(c).values())]
         if not feasible:
             least = {name: min(costs[name] for costs in sampled) for name in objective.limits}
-            said = ", ".join(f"objective.max_{n}={limit:g} (least seen: {least[n]:g})" for n, limit in objective.limits.items())
+            said = ", ".join(
+                f"objective.max_{n}={limit:g} (least seen: {least[n]:g})" for n, limit in objective.limits.items()
+            )
             raise InputError(f"0% of {NUM_REFERENCE} random architectures of the space meet {said}; raise the limit")
         ranges = {name: (min(c[name] for c in feasible), max(c[name] for c in feasible)) for name in feasible[0]}
         chance = 1 / self.space.random(rng).architecture.num_classes

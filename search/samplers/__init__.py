@@ -7,16 +7,21 @@ from typing import Any
 
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
+from search.samplers.base import SpaceSampler
+from search.samplers.cost_aware import CostAwareSampler
 from spaces.errors import InputError, did_you_mean
 
+__all__ = ["SAMPLERS", "SpaceSampler", "make_sampler"]
+
 SAMPLERS: dict[str, type[BaseSampler]] = {
+    "cost_aware": CostAwareSampler,
     "gp": GPSampler,
     "nsga2": NSGAIISampler,
     "nsga3": NSGAIIISampler,
     "random": RandomSampler,
     "tpe": TPESampler,
 }
-"""A new sampler is one line here and one file in conf/sampler/."""
+"""A new sampler is one line here and one file in conf/sampler/; a `SpaceSampler` is told of the space by the study."""
 
 
 def make_sampler(settings: Mapping[str, Any], seed: int) -> BaseSampler:

@@ -1,0 +1,252 @@
+"""Samplers that know the space: what they share, so that each is a function from past trials to the next decisions.
+
+Optuna's own samplers see named numbers. Ours see the space (which decisions are active, who is whose neighbour), the
+objective and the exact costs, which the study hands over by `bind`. Nothing is remembered between proposals but caches of
+what is fixed (finished trials, costs), and the generator is made anew from the seed and the trial's number: a resumed study
+goes on as if it had never stopped, and parallel workers need no extra code.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.objective import Objective
+from spaces import Architecture, Candidate, Decision, InputError, SearchSpace
+from spaces.space import Decisions
+from spaces.values import Choice, Float, Value
+
+Array = NDArray[np.float64]
+CostFunction = Callable[[Architecture], Mapping[str, float]]
+
+_MAX_POINTS = 50_000
+
+
+@dataclass(frozen=True)
+class Point:
+    """A candidate with what is known of it before training."""
+
+    candidate: Candidate
+    costs: Mapping[str, float]
+    row: Array
+    """(d,) its encoding."""
+    excess: float
+    """How far it is beyond the hard limits, as the sum of log ratios; 0 where it keeps them."""
+
+    @property
+    def decisions(self) -> Decisions:
+        """What was decided."""
+        return self.candidate.decisions
+
+    @cached_property
+    def digest(self) -> str:
+        """What equal candidates share."""
+        return self.candidate.digest
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial that has ended, or (state "pending") has been handed out and not yet ended."""
+
+    number: int
+    point: Point
+    state: str
+    """complete, stopped, failed or pending."""
+    accuracy: float = math.nan
+    """In [0, 1]; of a stopped trial the last one it reached; NaN where there is none."""
+    curve: tuple[float, ...] = ()
+    """Accuracy after each epoch."""
+
+
+@dataclass
+class Past:
+    """The trials of a study that say something about its space, in the order of their numbers."""
+
+    results: list[Result] = field(default_factory=list)
+
+    def of(self, state: str) -> list[Result]:
+        """Those in one state."""
+        return [result for result in self.results if result.state == state]
+
+    @cached_property
+    def digests(self) -> set[str]:
+        """Of all candidates that need no second evaluation."""
+        return {result.point.digest for result in self.results}
+
+
+class SpaceSampler(BaseSampler, ABC):
+    """An Optuna sampler that proposes whole candidates of a `SearchSpace`.
+
+    Args:
+        seed: of everything it draws; None takes one from the system.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._independent = RandomSampler(seed=self._seed)
+        self._space: SearchSpace | None = None
+
+    def bind(self, space: SearchSpace, objective: Objective, costs: CostFunction) -> None:
+        """Learns what it samples for; called by the study once the objective's targets are known.
+
+        Args:
+            space: where candidates come from.
+            objective: resolved: its targets are stated.
+            costs: exact costs of an architecture by name.
+        """
+        self._space = space
+        self._objective = objective
+        self._costs = costs
+        self._distributions = {decision.name: _distribution(decision) for decision in space.decisions}
+        self._ended: dict[int, Result | None] = {}
+        self._points: dict[tuple[tuple[str, Value], ...], Point] = {}
+
+    @abstractmethod
+    def propose(self, past: Past, number: int, rng: np.random.Generator) -> Decisions:
+        """The decisions to evaluate next.
+
+        Args:
+            past: what is known.
+            number: of the trial they are for.
+            rng: made from the seed and the number.
+        """
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space it is bound to.
+
+        Raises:
+            RuntimeError: `bind` was not called.
+        """
+        if self._space is None:
+            raise RuntimeError(f"{type(self).__name__} proposes candidates of a space: call bind() first")
+        return self._space
+
+    @property
+    def objective(self) -> Objective:
+        """The resolved objective it is bound to."""
+        assert self.space is not None
+        return self._objective
+
+    def price(self, point: Point) -> float:
+        """The cost that accuracy is traded against."""
+        return point.costs[self._objective.cost]
+
+    def point(self, decisions: Mapping[str, Value]) -> Point:
+        """A candidate with its costs, remembered.
+
+        Raises:
+            InputError: an active decision is missing or not in its domain.
+        """
+        key = tuple(decisions.items())
+        known = self._points.get(key)
+        if known is None:
+            candidate = self.space.candidate(decisions)
+            costs = self._costs(candidate.architecture)
+            excess = sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self._objective.limits.items())
+            known = Point(candidate, costs, self.space.encode(candidate.decisions), excess)
+            if len(self._points) >= _MAX_POINTS:
+                self._points.clear()
+            self._points[key] = known
+        return known
+
+    def reseed_rng(self) -> None:
+        """Takes another seed."""
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._independent.reseed_rng()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Every decision of the space; `sample_relative` gives those that are active."""
+        assert self.space is not None
+        return self._distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A value for every active decision; what the trial has already (resumed, enqueued) is kept."""
+        fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        fixed = {name: value for name, value in fixed.items() if name in search_space}
+        rng = np.random.default_rng((self._seed, trial.number))
+        if fixed:
+            return self._complete(fixed, rng)
+        return self.propose(self.past(study, trial.number), trial.number, rng)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A random value, for what is not a decision of the space."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def past(self, study: optuna.Study, number: int) -> Past:
+        """What the study's trials say, but for the trial of that number.
+
+        Trials that are no candidates of the space (edited by hand, of another space) are passed over.
+        """
+        past = Past()
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number == number or {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
+                continue
+            if trial.state.is_finished():
+                if trial.number not in self._ended:
+                    self._ended[trial.number] = self._read(trial)
+                result = self._ended[trial.number]
+            else:
+                result = self._read(trial)
+            if result is not None:
+                past.results.append(result)
+        return past
+
+    def _complete(self, fixed: Mapping[str, Value], rng: np.random.Generator) -> Decisions:
+        """Random values beside those that are fixed; values outside their domain are left to Optuna's own checks."""
+        known = {decision.name: decision.domain for decision in self.space.decisions}
+        kept = {name: value for name, value in fixed.items() if known[name].contains(value)}
+        return {name: value for name, value in self.space.complete(kept, rng).items() if name not in fixed}
+
+    def _read(self, trial: FrozenTrial) -> Result | None:
+        names = self._distributions.keys()
+        try:
+            point = self.point({name: trial.params[name] for name in names if name in trial.params})
+        except (InputError, TypeError):  # TypeError: a value that cannot even be looked up, such as a list
+            return None
+        if not trial.state.is_finished():
+            return Result(trial.number, point, "pending")
+        curve = tuple(a for a in map(_accuracy, trial.user_attrs.get("curve", ())) if not math.isnan(a))
+        accuracy = _accuracy(trial.user_attrs.get("accuracy", trial.values[0] if _has_front(trial) else None))
+        if trial.state is TrialState.PRUNED and math.isnan(accuracy) and curve:
+            accuracy = curve[-1]
+        if math.isnan(accuracy) or trial.state is TrialState.FAIL:
+            return Result(trial.number, point, "failed")
+        state = "complete" if trial.state is TrialState.COMPLETE else "stopped"
+        return Result(trial.number, point, state, accuracy, curve)
+
+
+def _has_front(trial: FrozenTrial) -> bool:
+    """Whether its values are accuracy and cost."""
+    return trial.values is not None and len(trial.values) == 2
+
+
+def _accuracy(value: Any) -> float:
+    """A number in [0, 1], or NaN."""
+    good = isinstance(value, int | float) and 0 <= value <= 1
+    return float(value) if good else math.nan
+
+
+def _distribution(decision: Decision) -> BaseDistribution:
+    """The decision as Optuna describes it."""
+    domain = decision.domain
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.labels)
+    if isinstance(domain, Float):
+        return FloatDistribution(domain.low, domain.high, log=domain.log)
+    return IntDistribution(domain.low, domain.high)

@@ -1,0 +1,215 @@
+"""The cost-aware sampler: a surrogate for the accuracy alone, and costs that are exact.
+
+Multi-objective samplers learn cost trial by trial, as if it were unknown. Here a Gaussian process models the accuracy
+(`surrogate`), costs are computed, and among many candidates (`pool`) the one is proposed whose expected improvement of the
+reward, averaged over the targets, is greatest (`acquisition`).
+
+- The first candidates are spread over log cost, and in each part of it far from one another.
+- A candidate still in training counts as if it had come out as predicted, so workers do not train neighbours of one spot.
+- What was stopped early is an observation of its extrapolated end, with the variance of the extrapolation.
+- What failed is an observation of the worst accuracy so far with great variance: a reason to look elsewhere first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.samplers.acquisition import Incumbents, accuracy_of, log_error
+from search.samplers.base import Array, Past, Point, Result, SpaceSampler
+from search.samplers.pool import Pool
+from search.samplers.surrogate import Hyperparameters, Layout, Posterior, fit
+from spaces.space import Decisions
+
+MAX_FITTED = 160
+"""Observations that hyperparameters are fitted to."""
+MAX_OBSERVED = 800
+"""Observations that the surrogate holds: the nearest to the front, and others evenly from all trials."""
+
+
+class Model(NamedTuple):
+    """The surrogate, and the scale of what it models."""
+
+    posterior: Posterior
+    mean: float
+    std: float
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """(m,) mean and (m,) standard deviation of the log error."""
+        mean, std = self.posterior.predict(x)
+        return self.mean + self.std * mean, self.std * std
+
+
+class CostAwareSampler(SpaceSampler):
+    """Proposes the candidate with the greatest expected improvement of the reward at its exact cost.
+
+    Args:
+        seed: of everything it draws.
+        num_initial: candidates of the space-filling design at the start.
+    """
+
+    def __init__(self, seed: int | None = None, num_initial: int = 8) -> None:
+        super().__init__(seed)
+        if num_initial < 2:
+            raise ValueError(f"num_initial must be at least 2, got {num_initial}")
+        self._num_initial = num_initial
+        self._fitted: dict[tuple[int, ...], Hyperparameters] = {}
+
+    def bind(self, *args: object, **kwargs: object) -> None:
+        """Learns what it samples for, and forgets what it knew of another space."""
+        super().bind(*args, **kwargs)  # type: ignore[arg-type]
+        for name in ("_pool", "_layout", "_chance"):
+            self.__dict__.pop(name, None)
+        self._fitted.clear()
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return Pool(self, self._seed)
+
+    @cached_property
+    def _chance(self) -> float:
+        return 1 / self._pool.base[0].candidate.architecture.num_classes
+
+    @cached_property
+    def _layout(self) -> Layout:
+        domains = [decision.domain for decision in self.space.decisions]
+        num_costs = len(self._pool.cost_range)
+        widths = [*(domain.num_columns for domain in domains), *[1] * num_costs]
+        ordered = [width == 1 for width in widths]
+        is_cost = [False] * len(domains) + [True] * num_costs
+        return Layout(*(np.repeat(values, widths) for values in (np.arange(len(widths)), ordered, is_cost)))
+
+    def propose(self, past: Past, number: int, rng: np.random.Generator) -> Decisions:
+        """The decisions to evaluate next."""
+        candidates = self._pool.feasible(rng)
+        complete = past.of("complete")
+        if len(past.results) < self._num_initial or len(complete) < 2:
+            return self._spread(candidates, past, rng).decisions
+        model = self._model(past)
+        pending = [result.point for result in past.of("pending")]
+        if pending:
+            model = model._replace(posterior=model.posterior.believe(self._inputs(pending)))
+        evaluated = [result.point for result in complete] + pending
+        accuracy = np.array([result.accuracy for result in complete])
+        believed = accuracy_of(model.predict(self._inputs(pending))[0]) if pending else np.empty(0)
+        incumbents = Incumbents.of(
+            self.objective, np.concatenate((accuracy, believed)), [*map(self.price, evaluated)], self._chance
+        )
+
+        def score(points: Sequence[Point]) -> Array:
+            mean, std = model.predict(self._inputs(points))
+            gain = incumbents.expected_improvement(mean, std, [*map(self.price, points)])
+            # where nothing can be gained any more, the uncertain comes first
+            return gain + 1e-12 * std
+
+        candidates += self._pool.children(self._best(complete), rng)
+        points, scores = self._pool.climb(candidates, score, rng)
+        return self._first_new(points, scores, past).decisions
+
+    def _first_new(self, points: Sequence[Point], scores: Array, past: Past) -> Point:
+        """The best that was not evaluated; the best of all where everything was."""
+        order = np.argsort(-scores, kind="stable")
+        return next((points[i] for i in order if points[i].digest not in past.digests), points[order[0]])
+
+    def _spread(self, candidates: list[Point], past: Past, rng: np.random.Generator) -> Point:
+        """A candidate in a part of log cost of its own, far in its decisions from those before it."""
+        new = [point for point in candidates if point.digest not in past.digests]
+        if not new:
+            return candidates[int(rng.integers(len(candidates)))]
+        logs = np.log([self.price(point) for point in new])
+        low, high = logs.min(), min(logs.max(), max(logs.min(), math.log(self.objective.target_range[1])))
+        level = low + (high - low) * _van_der_corput(len(past.results) + 1)
+        near = np.argsort(np.abs(logs - level), kind="stable")[: max(1, min(24, len(new) // 4))]
+        if not past.results:
+            return new[int(rng.choice(near))]
+        rows = np.stack([new[i].row for i in near])
+        known = np.stack([result.point.row for result in past.results])
+        distance = ((rows[:, None] - known) ** 2).sum(axis=2).min(axis=1)
+        return new[int(near[np.argmax(distance)])]
+
+    def _best(self, complete: list[Result]) -> list[Point]:
+        """The front and what is nearest to it."""
+        order = np.argsort(self._shortfall(complete), kind="stable")
+        return [complete[i].point for i in order[:24]]
+
+    def _shortfall(self, results: Sequence[Result]) -> Array:
+        """(n,) how far the log error of each is above the best one of no greater cost."""
+        errors = log_error([result.accuracy for result in results])
+        order = np.lexsort((errors, [self.price(result.point) for result in results]))
+        shortfall = np.empty(len(results))
+        shortfall[order] = errors[order] - np.minimum.accumulate(errors[order])
+        return shortfall
+
+    def _inputs(self, points: Sequence[Point]) -> Array:
+        """(n, d) encodings with the logarithms of all costs on a scale from 0 to 1."""
+        ranges = self._pool.cost_range
+        logs = np.log([[point.costs[name] for name in ranges] for point in points])
+        low, high = np.array([*ranges.values()]).T
+        scaled = np.clip((logs - low) / np.maximum(high - low, 1e-9), -0.5, 1.5)
+        return np.hstack((np.stack([point.row for point in points]), scaled))
+
+    def _model(self, past: Past) -> Model:
+        """The surrogate of what has ended."""
+        observed, errors, spread = self._observations(past)
+        mean, std = float(errors.mean()), float(errors.std())
+        std = std if std > 1e-9 else 1.0
+        chosen = self._choose(observed, MAX_OBSERVED)
+        y, extra = (errors[chosen] - mean) / std, (spread[chosen] / std) ** 2
+        x = self._inputs([observed[i].point for i in chosen])
+        few = self._choose([observed[i] for i in chosen], MAX_FITTED)
+        key = (*(observed[chosen[i]].number for i in few),)
+        if key not in self._fitted:
+            self._fitted.clear()
+            self._fitted[key] = fit(self._layout, x[few], y[few], extra[few], num_starts=1 if len(few) > 64 else 2)
+        return Model(Posterior(self._layout, self._fitted[key], x, y, extra), mean, std)
+
+    def _choose(self, results: Sequence[Result], count: int) -> NDArray[np.int64]:
+        """Indices of up to `count`: half the nearest to the front, half evenly from the rest."""
+        if len(results) <= count:
+            return np.arange(len(results))
+        order = np.argsort(self._shortfall(results), kind="stable")
+        rest = np.sort(order[count // 2 :])
+        even = rest[np.linspace(0, len(rest) - 1, count - count // 2).astype(int)]
+        return np.sort(np.concatenate((order[: count // 2], even)))
+
+    def _observations(self, past: Past) -> tuple[list[Result], Array, Array]:
+        """What has ended, as log errors with the standard deviation of what is not known of each."""
+        complete, stopped, failed = past.of("complete"), past.of("stopped"), past.of("failed")
+        errors = log_error([result.accuracy for result in complete])
+        drops = [_drop(result, complete) for result in stopped]
+        ends = log_error([result.accuracy for result in stopped]) + np.array([mean for mean, _ in drops])
+        unknown = np.array([std for _, std in drops])
+        worst = Result(-1, complete[0].point, "failed", float(accuracy_of(errors.max())))
+        poor = [Result(result.number, result.point, "failed", worst.accuracy) for result in failed]
+        return (
+            [*complete, *stopped, *poor],
+            np.concatenate((errors, ends, np.full(len(poor), errors.max()))),
+            np.concatenate((np.zeros(len(errors)), unknown, np.full(len(poor), max(float(errors.std()), 1e-3)))),
+        )
+
+
+def _drop(stopped: Result, complete: Sequence[Result]) -> tuple[float, float]:
+    """How the log error changes from where a trial was stopped to the end: mean and standard deviation in other trials."""
+    epochs = len(stopped.curve)
+    drops = [
+        float(log_error(result.accuracy) - log_error(result.curve[epochs - 1]))
+        for result in complete
+        if 0 < epochs < len(result.curve)
+    ]
+    if len(drops) < 3:
+        return -0.2, 0.5  # some is still to be learnt, nobody knows how much
+    return float(np.mean(drops)), float(np.std(drops)) + 0.05
+
+
+def _van_der_corput(index: int) -> float:
+    """The index in binary, mirrored at the point: evenly spread however many are taken."""
+    value, share = 0.0, 0.5
+    while index:
+        value += share * (index & 1)
+        index, share = index >> 1, share / 2
+    return value

@@ -1,0 +1,222 @@
+"""A small exact Gaussian process over encoded candidates: pure functions on arrays.
+
+The kernel is a sum of four, whose weights the marginal likelihood finds:
+
+- a trend in the logarithms of the costs, which explains most of the accuracy of a network;
+- main effects of every decision, a Bayesian linear regression on its columns and their squares;
+- interactions of any two of these, the square of that kernel (Rasmussen and Williams 2006, section 4.2.2);
+- Matern 5/2 with a length scale for each decision, for the rest.
+
+With ten trials and forty decisions nearly all is learnt by the first two; a Matern kernel alone would have to see
+neighbours of a candidate before it could say anything about it. Weights, length scales and noise are at the maximum of the
+posterior; the length scales' prior grows with the square root of their number (Hvarfner et al. 2024, "Vanilla Bayesian
+optimization performs great in high dimensions", https://arxiv.org/abs/2402.02229).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+Array = NDArray[np.float64]
+
+_SQRT5 = math.sqrt(5)
+_JITTER = 1e-6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns belong together."""
+
+    groups: NDArray[np.int64]
+    """(d,) group of each column, rising from 0: the columns of one decision, one group for each cost."""
+    ordered: NDArray[np.bool_]
+    """(d,) columns that hold a position, not one of several options."""
+    is_cost: NDArray[np.bool_]
+    """(d,) columns that hold a cost."""
+
+    @property
+    def num_groups(self) -> int:
+        """Number of length scales."""
+        return int(self.groups[-1]) + 1
+
+    def effects(self, x: Array) -> tuple[Array, Array]:
+        """(n, p) features of the trend and (n, q) of the main effects, of about unit length a row."""
+        position = 2 * x - 1
+        curved = 1.5 * position**2 - 0.5
+        trend = np.hstack((position[:, self.is_cost], curved[:, self.is_cost]))
+        plain = self.ordered & ~self.is_cost
+        effects = np.hstack((position[:, plain], curved[:, plain], x[:, ~self.ordered]))
+        return trend / math.sqrt(max(1, self.is_cost.sum())), effects / math.sqrt(max(1, self.num_groups))
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Logarithms of everything that the marginal likelihood finds."""
+
+    theta: Array
+    """(5 + g,) trend, main effects, interactions, local weight, noise variance; then g length scales."""
+
+    @property
+    def weights(self) -> Array:
+        """(4,) weights of the kernels."""
+        return np.exp(self.theta[:4])
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise."""
+        return float(np.exp(self.theta[4]))
+
+    @property
+    def scales(self) -> Array:
+        """(g,) length scales."""
+        return np.exp(self.theta[5:])
+
+
+class Prior:
+    """Normal priors on the logarithms, for targets of variance 1."""
+
+    def __init__(self, num_groups: int) -> None:
+        self.mean = np.concatenate(
+            (np.log([1.0, 1.0, 0.2, 0.5, 0.01]), np.full(num_groups, 0.5 + math.log(num_groups) / 2))
+        )
+        self.std = np.concatenate(([1.5, 1.5, 1.5, 1.5, 2.0], np.full(num_groups, 1.0)))
+
+    def penalty(self, theta: Array) -> tuple[float, Array]:
+        """Negative logarithm up to a constant, with its gradient."""
+        z = (theta - self.mean) / self.std
+        return float(z @ z) / 2, z / self.std
+
+
+def fit(
+    layout: Layout, x: Array, y: Array, extra_noise: Array, *, num_starts: int = 2, max_steps: int = 40
+) -> Hyperparameters:
+    """Hyperparameters at the maximum of their posterior.
+
+    Args:
+        layout: of the columns.
+        x: (n, d) inputs in [0, 1].
+        y: (n,) targets of about mean 0 and variance 1.
+        extra_noise: (n,) known variance on top of the learnt one.
+        num_starts: 1 starts at the prior's mean, 2 also where all is noise and trend.
+        max_steps: of the optimizer, from each start.
+    """
+    prior = Prior(layout.num_groups)
+    loss = _Loss(layout, x, y, extra_noise, prior)
+    bounds = [(m - 4 * s, m + 4 * s) for m, s in zip(prior.mean, prior.std, strict=True)]
+    bounds[4] = (math.log(1e-5), math.log(2.0))
+    starts = [prior.mean, prior.mean + np.concatenate(([1, 0, -1, -2, 3], np.full(layout.num_groups, 0.5)))]
+    found = [
+        minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_steps})
+        for start in starts[:num_starts]
+    ]
+    return Hyperparameters(min(found, key=lambda result: result.fun).x)
+
+
+class _Loss:
+    """The negative logarithm of the posterior of the hyperparameters, with its gradient."""
+
+    def __init__(self, layout: Layout, x: Array, y: Array, extra_noise: Array, prior: Prior) -> None:
+        trend, effects = layout.effects(x)
+        main = effects @ effects.T
+        self.fixed = np.stack((trend @ trend.T, main, main**2))  # (3, n, n)
+        columns = (x[:, None] - x[None]) ** 2  # (n, n, d)
+        starts = np.flatnonzero(np.diff(layout.groups, prepend=-1))
+        grouped = np.add.reduceat(columns, starts, axis=2)  # (n, n, g)
+        self.distances = np.ascontiguousarray(np.moveaxis(grouped, 2, 0)).reshape(layout.num_groups, -1)  # (g, n * n)
+        self.y, self.extra_noise, self.prior = y, extra_noise, prior
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        n = len(self.y)
+        weights, noise, precision = np.exp(theta[:4]), math.exp(theta[4]), np.exp(-2 * theta[5:])
+        r = np.sqrt(precision @ self.distances).reshape(n, n)
+        decay = np.exp(-_SQRT5 * r)
+        local = (1 + _SQRT5 * r + 5 / 3 * r**2) * decay
+        kernel = 1.0 + np.tensordot(weights[:3], self.fixed, 1) + weights[3] * local
+        kernel[np.diag_indices(n)] += noise + self.extra_noise + _JITTER
+        lower = cholesky(kernel, lower=True, check_finite=False)
+        inverse = cho_solve((lower, True), np.eye(n), check_finite=False)
+        alpha = inverse @ self.y
+        value = self.y @ alpha / 2 + np.log(np.diag(lower)).sum()
+        outer = (inverse - np.outer(alpha, alpha)) / 2  # derivative by the kernel
+        # d Matern / d(r^2) = -5/6 (1 + sqrt5 r) exp(-sqrt5 r), and d(r^2) / d(log scale) = -2 distance / scale^2
+        slope = outer * weights[3] * (5 / 3) * (1 + _SQRT5 * r) * decay
+        gradient = np.concatenate(
+            (
+                weights[:3] * np.tensordot(self.fixed, outer, 2),
+                [weights[3] * np.sum(outer * local), noise * np.trace(outer)],
+                precision * (self.distances @ slope.ravel()),
+            )
+        )
+        penalty, slopes = self.prior.penalty(theta)
+        return value + penalty, gradient + slopes
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What some observations say about any other candidate."""
+
+    layout: Layout
+    hyperparameters: Hyperparameters
+    x: Array
+    """(n, d) inputs."""
+    y: Array
+    """(n,) targets."""
+    extra_noise: Array
+    """(n,) known variance on top of the learnt one."""
+
+    @cached_property
+    def _lower(self) -> Array:
+        kernel = self._kernel(self.x)
+        kernel[np.diag_indices(len(self.x))] += self.hyperparameters.noise + self.extra_noise + _JITTER
+        return cholesky(kernel, lower=True, check_finite=False)
+
+    @cached_property
+    def _alpha(self) -> Array:
+        return cho_solve((self._lower, True), self.y, check_finite=False)
+
+    @cached_property
+    def _features(self) -> tuple[Array, Array, Array]:
+        return self._prepare(self.x)
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """(m,) mean and (m,) standard deviation at (m, d) inputs, of the function without noise."""
+        cross = self._kernel(x)  # (m, n)
+        reduced = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
+        weights = self.hyperparameters.weights
+        trend, effects = self.layout.effects(x)
+        main = (effects**2).sum(axis=1)
+        variance = 1 + weights[0] * (trend**2).sum(axis=1) + weights[1] * main + weights[2] * main**2 + weights[3]
+        return cross @ self._alpha, np.sqrt(np.maximum(variance - (reduced**2).sum(axis=0), 1e-12))
+
+    def believe(self, x: Array) -> Posterior:
+        """As if (m, d) more inputs had been observed at their means ("kriging believer", Ginsbourger et al. 2010)."""
+        mean, _ = self.predict(x)
+        return Posterior(
+            self.layout,
+            self.hyperparameters,
+            np.concatenate((self.x, x)),
+            np.concatenate((self.y, mean)),
+            np.concatenate((self.extra_noise, np.zeros(len(x)))),
+        )
+
+    def _prepare(self, x: Array) -> tuple[Array, Array, Array]:
+        return (*self.layout.effects(x), x / self.hyperparameters.scales[self.layout.groups])
+
+    def _kernel(self, x: Array) -> Array:
+        """(m, n) covariances of (m, d) inputs with the observed ones."""
+        trend, effects, scaled = self._prepare(x)
+        own_trend, own_effects, own_scaled = self._features
+        weights = self.hyperparameters.weights
+        main = effects @ own_effects.T
+        kernel = 1 + weights[0] * (trend @ own_trend.T) + weights[1] * main + weights[2] * main**2
+        squares = (scaled**2).sum(axis=1)[:, None] + (own_scaled**2).sum(axis=1) - 2 * scaled @ own_scaled.T
+        r = _SQRT5 * np.sqrt(np.maximum(squares, 0))
+        kernel += weights[3] * (1 + r + r**2 / 3) * np.exp(-r)
+        return kernel
