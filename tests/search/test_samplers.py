@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from conftest import instant_outcome
+from tests.search.conftest import instant_outcome
 
 from search.objective import Objective
 from search.samplers import SAMPLERS, make_sampler

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import SMALL, instant_outcome
+from tests.search.conftest import SMALL, instant_outcome
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
