@@ -11,9 +11,10 @@ import importlib
 import os
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -214,7 +215,7 @@ def _compose_job(overrides: Sequence[Override], files: ConfigFiles) -> dict[str,
     choices = [override for override in overrides if override.key in files.groups]
     for choice in choices:
         _check_choice(choice, files)
-    config, chosen = files.load({choice.key: choice.value for choice in choices})
+    config, chosen = files.load(tuple((choice.key, choice.value) for choice in choices))
     files.check_unambiguous(chosen)
     for group, name in chosen.items():
         if name is not None and group in files.choices and not isinstance(config.get(group), dict):
@@ -226,11 +227,20 @@ def _compose_job(overrides: Sequence[Override], files: ConfigFiles) -> dict[str,
         if chosen.get(group, "") is None:
             options = ", ".join(files.groups[group])
             raise InputError(f"'{override.text}': no {group} is chosen; choose one by {group}=NAME ({options})")
-        apply(config, override)
+        apply(config, _as_parameter(override, config))
     config["choices"] = {group: name for group, name in chosen.items() if name is not None}
     if "study" in config and config["study"] is None and {"space", "data"} <= config["choices"].keys():
         config["study"] = default_study_name(config["choices"]["space"], config["choices"]["data"], overrides)
     return config
+
+
+def _as_parameter(override: Override, config: Mapping[str, Any]) -> Override:
+    """`network.p=3` for a network's own parameter p is `network.parameters.p=3`."""
+    path, network = override.path, config.get("network")
+    parameters = network.get("parameters") if isinstance(network, dict) else None
+    if len(path) == 2 and path[0] == "network" and isinstance(parameters, dict) and path[1] in parameters:
+        return replace(override, key=f"network.parameters.{path[1]}")
+    return override
 
 
 def _check_choice(choice: Override, files: ConfigFiles) -> None:
@@ -300,7 +310,7 @@ def _help(
     lines = [description.strip(), "", "Groups (a folder of files each), chosen as group=NAME, the default in brackets:"]
     for group, chosen in files.choices.items():
         options = [f"[{name}]" if name == chosen else name for name in files.groups.get(group, ())]
-        lines.append(f"  {group:<10} {'  '.join(options)}")
+        lines += textwrap.wrap("  ".join(options), 100, initial_indent=f"  {group:<10} ", subsequent_indent=" " * 13)
     text = (conf / f"{config_name}.yaml").read_text(encoding="utf-8")
     _, _, settings = text.rpartition("- _self_\n")
     lines += ["", "Settings, given as key=value:", *(f"  {line}".rstrip() for line in settings.strip().splitlines())]
