@@ -3,6 +3,7 @@
 Hydra gets the absolute path of a folder. A package's name would be shadowed by any `conf.py` in the current directory.
 """
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ import yaml
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import MissingConfigException
 from hydra.types import RunMode
@@ -29,6 +29,7 @@ class ConfigFiles:
         self._loader = loader
         self._config_name = config_name
         self._search_path: list[str] = []
+        self._loaded: dict[tuple[tuple[str, str], ...], tuple[dict[str, Any], dict[str, str | None]]] = {}
         self.folders = [conf]
         if config_dir is not None:
             own = Path(config_dir).expanduser().resolve()
@@ -36,16 +37,39 @@ class ConfigFiles:
                 raise InputError(f"--config-dir: {own} is not a folder")
             self.folders.append(own)
             self._search_path = [f"hydra.searchpath=[{_quoted(f'file://{own}')}]"]
-        self.defaults, self.choices = self.load({})
+        self.choices: dict[str, str | None] = {}
+        self.defaults, self.choices = self.load(())
         self.groups = {
-            name: options
-            for name in self._list("", ObjectType.GROUP)
-            if name != "hydra"
-            if (name in self.choices or name not in self.defaults) and (options := self._list(name, ObjectType.CONFIG))
+            group: options
+            for group, options in self._groups().items()
+            # Not every folder beside a user's spaces is a group: `storage=...` stays a setting, and Hydra's own stay shut.
+            if group in self.choices or group not in (*self.defaults, "hydra")
         }
 
-    def load(self, choices: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str | None]]:
-        """The config with the given options chosen, as plain data, unresolved; and the option of every group."""
+    def load(self, choices: tuple[tuple[str, str], ...]) -> tuple[dict[str, Any], dict[str, str | None]]:
+        """The config with the given options chosen, as plain data, unresolved; and the option of every group.
+
+        Args:
+            choices: pairs of group and option. The jobs of a sweep often share theirs, so each is read once.
+        """
+        if choices not in self._loaded:
+            self._loaded[choices] = self._load(dict(choices))
+        return copy.deepcopy(self._loaded[choices])
+
+    def check_unambiguous(self, choices: Mapping[str, str | None]) -> None:
+        """Refuse a file of the user's that has the name of one of the project's and says something else."""
+        for group, name in choices.items():
+            texts = {
+                path.read_bytes(): path
+                for folder in self.folders
+                if (path := folder / group / f"{name}.yaml").is_file()
+            }
+            if len(texts) > 1:
+                raise InputError(
+                    f"{group}={name} stands for two different files, {' and '.join(map(str, texts.values()))}"
+                )
+
+    def _load(self, choices: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str | None]]:
         paths = [folder / group / f"{name}.yaml" for group, name in choices.items() for folder in self.folders]
         with _told_plainly(paths):
             config = self._loader.load_configuration(
@@ -64,26 +88,16 @@ class ConfigFiles:
         groups = [group for group in (*values, *chosen) if group in chosen and not group.startswith("hydra/")]
         return values, {group: chosen[group] for group in groups}
 
-    def check_unambiguous(self, choices: Mapping[str, str | None]) -> None:
-        """Refuse a file of the user's that has the name of one of the project's and says something else."""
-        for group, name in choices.items():
-            texts = {
-                path.read_bytes(): path
-                for folder in self.folders
-                if (path := folder / group / f"{name}.yaml").is_file()
-            }
-            if len(texts) > 1:
-                raise InputError(
-                    f"{group}={name} stands for two different files, {' and '.join(map(str, texts.values()))}"
-                )
-
     def _as_override(self, group: str, name: str) -> str:
         # A group that the command does not choose by itself, such as a user's own, is added to its list.
         return f"{'' if group in self.choices else '+'}{group}={_quoted(name)}"
 
-    def _list(self, group: str, kind: ObjectType) -> list[str]:
-        with _told_plainly():
-            return self._loader.get_group_options(group, kind, self._config_name, self._search_path)
+    def _groups(self) -> dict[str, list[str]]:
+        """The options of every group, in the order of their names."""
+        found: dict[str, set[str]] = {}
+        for path in (path for folder in self.folders for path in folder.glob("*/*.yaml")):
+            found.setdefault(path.parent.name, set()).add(path.stem)
+        return {group: sorted(options) for group, options in sorted(found.items())}
 
 
 @contextmanager

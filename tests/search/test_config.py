@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from search.config import CONF, RunConfig, compose, import_user_modules, run_command
-from search.overrides import check_study_name, hide_password
+from search.overrides import check_study_name, default_study_name, hide_password, read_jobs
 from spaces.errors import InputError
 
 FILES = {
@@ -263,12 +264,22 @@ def test_nothing_of_hydra_remains(conf: Path) -> None:
     assert not any(map(OmegaConf.has_resolver, ("now", "hydra", "python_version")))
 
 
+def test_composes_inside_somebody_elses_hydra_application(conf: Path) -> None:
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        outer = GlobalHydra.instance().hydra
+        assert one(conf)["trials"] == 40
+        assert GlobalHydra.instance().hydra is outer
+        assert OmegaConf.has_resolver("now")
+    for name in ("now", "hydra", "python_version"):
+        OmegaConf.clear_resolver(name)
+
+
 @pytest.mark.parametrize(
     ("argv", "name"),
     [
         ([], "mixed-digits"),
         (["space=plain", "data=folder", "data.path=/images"], "plain-folder"),
-        (["trials=9", "storage=sqlite:///x.db", "results_dir=/tmp", "~network"][:3], "mixed-digits"),
+        (["trials=9", "storage=sqlite:///x.db", "results_dir=/tmp"], "mixed-digits"),
         (["seed=1"], "mixed-digits-seed=1"),
         (["train.lr=1e-3", "sampler=random", "seed=1"], "mixed-digits-sampler=random-seed=1-train.lr=0.001"),
         (["seed=1", "train.lr=0.001", "sampler=random"], "mixed-digits-sampler=random-seed=1-train.lr=0.001"),
@@ -281,7 +292,7 @@ def test_default_study_name(conf: Path, argv: list[str], name: str) -> None:
     assert one(conf, *argv)["study"] == name
 
 
-def test_names_of_different_overrides_differ(conf: Path) -> None:
+def test_names_of_different_overrides_differ() -> None:
     alike = [
         ["space.x={choice: [1, 2]}"],
         ["space.x={choice: [12]}"],
@@ -304,8 +315,9 @@ def test_names_of_different_overrides_differ(conf: Path) -> None:
         [f"space.x={'a' * 201}"],
         ["space.x=../../escape"],
     ]
-    names = [one(conf, *argv)["study"] for argv in alike]
-    assert len({name.lower() for name in names}) == len(alike)
+    names = [default_study_name("mixed", "digits", read_jobs(argv, {}, sweep=False)[0]) for argv in alike]
+    names += [default_study_name(*pair, []) for pair in (("a", "b-c"), ("a-b", "c"))]
+    assert len({name.lower() for name in names}) == len(alike) + 2
     for name in names:
         assert len(name) <= 120
         assert check_study_name(name) == name
