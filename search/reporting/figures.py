@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from search.reporting.tables import StudyInfo, decision_columns, floats, front
+from search.reporting.tables import StudyInfo, completed, decision_columns, floats, front, originals
 from search.reporting.text import COST_LABELS, decision_lines, duration, is_missing, percent, readable, readable_cost
 
 _MAX_DECISION_LINES = 24
@@ -70,9 +70,9 @@ def gather_front(trials: pd.DataFrame, info: StudyInfo, cost: str = "flops") -> 
     Duplicates (they coincide with the trial they repeat), infeasible and unfinished trials are not drawn, nor is a trial
     whose cost is missing; a failed trial of known cost is, though it has no accuracy.
     """
-    priced = trials[trials[cost].notna()]
+    priced = originals(trials[trials[cost].notna()])
     on_front = front(priced, cost)
-    complete = priced[(priced["state"] == "complete") & priced["accuracy"].notna()]
+    complete = completed(priced[priced["accuracy"].notna()])
     stopped = priced[(priced["state"] == "stopped") & priced["accuracy"].notna()]
     return FrontInfo(
         name=info.name,

@@ -21,7 +21,7 @@ class Ended:
 
     number: int
     state: str
-    """complete, stopped, failed or duplicate."""
+    """complete, stopped or failed."""
     accuracy: float = math.nan
     flops: float = math.nan
     failure: str = ""
@@ -101,7 +101,7 @@ class Progress:
         now = self._clock()
         if self._started is None:
             self._started = now
-            self._done_before = status.done - (finished is not None and finished.state != "duplicate")
+            self._done_before = status.done - (finished is not None)
         self.status = status
         if finished is None:
             return

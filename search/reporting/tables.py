@@ -32,8 +32,8 @@ TRIAL_COLUMNS = (
 )
 """The columns every trials table opens with; each further column is a decision."""
 
-STATES = ("complete", "stopped", "failed", "duplicate", "infeasible", "running", "waiting")
-"""What a trial can be. Only complete ones, trained in full, can be on a front."""
+STATES = ("complete", "stopped", "failed", "infeasible", "running", "waiting")
+"""What a trial can be. Only complete ones, trained in full, can be on a front; a duplicate has its original's state."""
 
 _COUNTS = ("number", "flops", "params", "epochs", "duplicate_of")
 _NUMBERS = ("accuracy", "accuracy_top5", "latency_ms", "reward", "seconds")
@@ -81,6 +81,16 @@ def decision_columns(trials: pd.DataFrame) -> list[str]:
     return [str(name) for name in trials.columns if name not in TRIAL_COLUMNS]
 
 
+def originals(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows that repeat no other: a duplicate has its original's outcome, and must not be counted or drawn again."""
+    return trials[trials["duplicate_of"].isna()]
+
+
+def completed(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials that were trained in full, each once."""
+    return originals(trials[trials["state"] == "complete"])
+
+
 def front(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
     """The non-dominated complete trials, accuracy against one cost.
 
@@ -93,7 +103,7 @@ def front(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
     Returns:
         Rows of `trials` with all its columns, cost rising; trials of equal cost and accuracy are all there, oldest first.
     """
-    complete = trials[trials["state"] == "complete"]
+    complete = completed(trials)
     on_front = non_dominated(np.column_stack((floats(complete, cost), -floats(complete, "accuracy"))))
     return complete[on_front].sort_values([cost, "number"], kind="stable").reset_index(drop=True)
 
@@ -109,20 +119,22 @@ def known_costs(trials: pd.DataFrame) -> list[str]:
 
 
 def count_states(trials: pd.DataFrame) -> dict[str, int]:
-    """How many trials are in each state that occurs, in the order of `STATES`."""
-    counts = Counter(trials["state"])
-    return {state: counts[state] for state in STATES if counts[state]}
+    """How many trials are in each state that occurs, in the order of `STATES`; at the end, as "duplicate", those that repeat one."""
+    evaluated = originals(trials)
+    counts = Counter(evaluated["state"])
+    counts["duplicate"] = len(trials) - len(evaluated)
+    return {state: counts[state] for state in (*STATES, "duplicate") if counts[state]}
 
 
 def best_trial(trials: pd.DataFrame) -> "pd.Series[Any] | None":
     """The complete trial of the greatest accuracy, the first of equals; None where none is complete."""
-    complete = trials[(trials["state"] == "complete") & trials["accuracy"].notna()]
+    complete = completed(trials[trials["accuracy"].notna()])
     return None if complete.empty else complete.iloc[int(complete["accuracy"].argmax())]
 
 
 def table_hypervolume(trials: pd.DataFrame, info: StudyInfo) -> float:
     """The hypervolume of the complete trials in (log cost, accuracy), up to the study's recorded reference."""
-    complete = trials[trials["state"] == "complete"]
+    complete = completed(trials)
     low, high = info.cost_range
     points = front_points(floats(complete, "accuracy"), floats(complete, info.objective.cost), low)
     return hypervolume(points, reference_point(high, info.chance))

@@ -19,12 +19,12 @@ STATE_WORDS = {
     "complete": "complete",
     "stopped": "stopped early",
     "failed": "failed",
-    "duplicate": "seen before",
     "infeasible": "infeasible",
     "running": "running",
     "waiting": "waiting",
+    "duplicate": "seen before",
 }
-"""How a trial's state is called where a person reads it."""
+"""How a trial's state is called where a person reads it, and what it is called where it repeats another."""
 
 _SHORT_COSTS = {"flops": "FLOPs", "params": "parameters", "latency_ms": "ms"}
 _PREFIXES = (("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12))

@@ -20,7 +20,7 @@ def fake_row(number: int, generator: np.random.Generator) -> dict[str, Any]:
     accuracy = max(0.08, min(1.0, quality - abs(generator.normal(0, 0.05)) - 0.3 * (generator.random() < 0.06)))
     row: dict[str, Any] = {
         "number": number,
-        "state": str(generator.choice(["complete", "stopped", "failed", "duplicate"], p=[0.84, 0.08, 0.05, 0.03])),
+        "state": str(generator.choice(["complete", "stopped", "failed"], p=[0.87, 0.08, 0.05])),
         "accuracy": round(accuracy, 4),
         "flops": flops,
         "params": int(flops / generator.uniform(20, 60)),
@@ -34,8 +34,8 @@ def fake_row(number: int, generator: np.random.Generator) -> dict[str, Any]:
         row |= {"epochs": 3, "accuracy": round(0.7 * accuracy, 4), "reward": None}
     elif row["state"] == "failed":
         row |= {"epochs": 1, "accuracy": None, "reward": None, "failure": "loss became NaN in epoch 2 of 8"}
-    elif row["state"] == "duplicate":
-        row["duplicate_of"] = max(0, number - 7)
+    elif number % 30 == 29:
+        row["duplicate_of"] = number - 7
     return row
 
 

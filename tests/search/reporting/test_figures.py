@@ -19,9 +19,11 @@ ROWS = [
     {"number": 2, "state": "complete", "accuracy": 0.7, "flops": 1500, "params": 30, "width": HOSTILE},
     {"number": 3, "state": "stopped", "accuracy": 0.3, "flops": 100, "params": 1},
     {"number": 4, "state": "failed", "flops": 10_000, "params": 1, "failure": "out of <memory>"},
-    {"number": 5, "state": "duplicate", "accuracy": 0.8, "flops": 2000, "params": 9, "duplicate_of": 0},
+    {"number": 5, "state": "complete", "accuracy": 0.8, "flops": 2000, "params": 9, "duplicate_of": 0},
     {"number": 6, "state": "running", "flops": 50},
     {"number": 7, "state": "failed", "failure": "the worker died"},
+    {"number": 8, "state": "stopped", "accuracy": 0.3, "flops": 100, "params": 1, "duplicate_of": 3},
+    {"number": 9, "state": "failed", "flops": 10_000, "params": 1, "duplicate_of": 4},
 ]
 TRIALS = trials_frame(ROWS, ["width"])
 

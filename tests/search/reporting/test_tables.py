@@ -29,10 +29,12 @@ ROWS = [
     {"number": 2, "state": "complete", "accuracy": 0.70, "flops": 150, "params": 30, "width": 1, "kind": "c"},
     {"number": 3, "state": "stopped", "accuracy": 0.99, "flops": 10, "params": 1, "width": 2},
     {"number": 4, "state": "failed", "flops": 10, "params": 1, "failure": "out of memory", "width": 2},
-    {"number": 5, "state": "duplicate", "accuracy": 0.80, "flops": 200, "params": 9, "duplicate_of": 0, "width": 1},
+    {"number": 5, "state": "complete", "accuracy": 0.80, "flops": 200, "params": 9, "duplicate_of": 0, "width": 1},
     {"number": 6, "state": "complete", "accuracy": 0.80, "flops": 200, "params": 8, "width": 1, "kind": "a"},
     {"number": 7, "state": "running", "flops": 50, "width": 3},
     {"number": 8, "state": "complete", "accuracy": math.nan, "flops": 1, "width": 3},
+    {"number": 9, "state": "failed", "flops": 10, "params": 1, "duplicate_of": 4, "width": 2},
+    {"number": 10, "state": "running", "flops": 50, "duplicate_of": 7, "width": 3},
 ]
 
 
@@ -63,7 +65,8 @@ def test_the_best_and_the_counts(trials: pd.DataFrame) -> None:
     assert best is not None
     assert best["number"] == 0
     assert best_trial(trials[trials["state"] != "complete"]) is None
-    assert count_states(trials) == {"complete": 5, "stopped": 1, "failed": 1, "duplicate": 1, "running": 1}
+    assert best_trial(trials[trials["number"] == 5]) is None  # its original is the one to name
+    assert count_states(trials) == {"complete": 5, "stopped": 1, "failed": 1, "running": 1, "duplicate": 3}
     assert known_costs(trials) == ["flops", "params"]
 
 
@@ -96,7 +99,7 @@ def test_files_hold_what_the_tables_hold(trials: pd.DataFrame, tmp_path: Path) -
     assert [path.name for path in written] == ["trials.csv", "front.csv", "front_params.csv"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in written)
     read = {path.name: pd.read_csv(path) for path in written}
-    assert read["trials.csv"]["number"].tolist() == list(range(9))
+    assert read["trials.csv"]["number"].tolist() == list(range(11))
     assert read["front.csv"]["number"].tolist() == [1, 0, 6]
     assert read["front_params.csv"]["number"].tolist() == [6]
 
@@ -105,7 +108,7 @@ def test_whole_numbers_stay_whole_beside_empty_cells(trials: pd.DataFrame, tmp_p
     write_tables(trials, tmp_path, ["flops"])
     lines = (tmp_path / "trials.csv").read_text().splitlines()
     assert lines[0].startswith("number,state,accuracy,accuracy_top5,flops,params,latency_ms,reward,epochs,")
-    assert lines[6] == "5,duplicate,0.8,,200,9,,,,,,0,,1,"
+    assert lines[6] == "5,complete,0.8,,200,9,,,,,,0,,1,"
 
 
 def test_the_front_read_back_is_the_front_of_what_is_read_back(tmp_path: Path) -> None:
