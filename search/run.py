@@ -16,6 +16,7 @@ from search.config import RunConfig, import_user_modules, run_command
 from search.data import Data, load
 from search.driver import explore
 from search.objective import Objective
+from search.overrides import hide_password
 from search.report import write_report
 from search.reporting.files import replace_file
 from search.reporting.progress import Progress
@@ -48,9 +49,7 @@ def run(config: RunConfig) -> int:
         # a resumed sampler goes on instead of drawing the same candidates again
         sampler = make_sampler(config.sampler, config.seed + num_trials(storage, config.study))
         described = describe(config, data)
-        study = Study(
-            space, objective, sampler, storage, name=config.study, trials=config.trials, config=described
-        )
+        study = Study(space, objective, sampler, storage, name=config.study, trials=config.trials, config=described)
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
         interrupted = not _explore(config, study, data, console)
         trials, info = write_report(study.optuna_study, folder)
@@ -85,6 +84,7 @@ def describe(config: RunConfig, data: Data) -> dict[str, Any]:
     """The config as the study keeps it: resolved, with what identifies the images."""
     described = asdict(config)
     described["imports"] = list(config.imports)
+    described["storage"] = None if config.storage is None else hide_password(config.storage)
     described["data"] = {**config.data, "fingerprint": data.fingerprint}
     return described
 
