@@ -96,12 +96,13 @@ def build_block(layer: Layer, size: Any) -> nn.Module:
         InputError: the block refuses its channels or options.
     """
     try:
-        return _make(BLOCKS[layer.block], layer, size)
+        return make_block(BLOCKS[layer.block], layer, size)
     except BLOCK_ERRORS as error:
         raise InputError(f"{layer}: {error}") from error
 
 
-def _make(block: Any, layer: Layer, size: Any) -> nn.Module:
+def make_block(block: Any, layer: Layer, size: Any) -> nn.Module:
+    """The module of a block's class; whatever the block raises passes."""
     extra = {"size": size} if getattr(block, "needs_size", False) else {}
     return block(layer.in_channels, layer.out_channels, layer.stride, **extra, **layer.keywords)
 
@@ -112,7 +113,7 @@ def _count(block: Any, layer: Layer, size: Any) -> Cost:
     inputs = [(channels, size)] if len(layer.inputs) == 1 else zip(channels, size, strict=True)
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.no_grad(), counter:
-        module = _make(block, layer, size).eval()
+        module = make_block(block, layer, size).eval()
         output = module(*(torch.empty(1, count, *sides) for count, sides in inputs))
     if output.shape[1] != layer.out_channels:
         raise ValueError(f"it gives {output.shape[1]} channels instead of {layer.out_channels}")
