@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,9 +51,9 @@ def aggregation_lines(out_channels: int, groups: int, widen: float = 1) -> Tenso
         (out_channels, groups) indices into the `last_width` maps.
     """
     n = last_width(out_channels, groups, widen) // groups
-    j = torch.arange(out_channels)[:, None]
-    i = torch.arange(groups)[None, :]
-    return i * n + (j + i * (j // n)) % n
+    # in NumPy: arithmetic on the meta device, where spaces are checked, has PyTorch import its compiler, which takes seconds
+    j, i = np.arange(out_channels)[:, None], np.arange(groups)[None, :]
+    return torch.tensor(i * n + (j + i * (j // n)) % n)
 
 
 def stack_widths(
