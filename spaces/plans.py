@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -135,18 +135,18 @@ def _block_and_options(entry: Mapping[str, Any], where: str) -> tuple[str, dict[
 
 
 @lru_cache(maxsize=1024)
-def _signature(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    """Its parameters, remembered: reading them takes longer than all else a plan needs."""
+def _parameters(function: Any) -> tuple[inspect.Parameter, ...]:
+    """Of a class or a function, remembered: reading them takes longer than all else a plan needs."""
     return tuple(inspect.signature(function).parameters.values())
 
 
-def _parameters(block: str) -> tuple[dict[str, Any], bool]:
+def _options(block: str) -> tuple[dict[str, Any], bool]:
     """The block's options with their defaults, and whether it takes any others too.
 
-    Options follow the input's and the output's channels and the stride; `size` is not the user's to state.
+    They follow the input's and the output's channels and the stride; `size` is not the user's to state.
     """
     made_by: Any = BLOCKS[block]
-    parameters = _signature(made_by)
+    parameters = _parameters(made_by)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     options = {p.name: p.default for p in parameters[3:] if p.kind in named and p.name != "size"}
     return options, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
@@ -154,7 +154,7 @@ def _parameters(block: str) -> tuple[dict[str, Any], bool]:
 
 def _canonical(block: str, options: dict[str, Any], activation: Any, where: str) -> Options:
     """The options without those that equal the default."""
-    known, takes_others = _parameters(block)
+    known, takes_others = _options(block)
     for name in options:
         if name not in known and not takes_others:
             raise InputError(
@@ -172,7 +172,7 @@ def _canonical(block: str, options: dict[str, Any], activation: Any, where: str)
 
 def _without_defaults(block: str, options: Any) -> Options:
     """Sorted, in one way of writing each value, without those that equal the block's default."""
-    known, _ = _parameters(block)
+    known, _ = _options(block)
     kept = []
     for name, value in options:
         default = known.get(name, inspect.Parameter.empty)
@@ -191,7 +191,7 @@ def _multiples(block: str, options: Options, where: str) -> Multiples:
     if rule is None:
         return (1,), 1
     keywords = {name: thaw(value) for name, value in options}
-    taken = _signature(rule)
+    taken = _parameters(rule)
     if not any(p.kind is p.VAR_KEYWORD for p in taken):
         named = {p.name for p in taken}
         keywords = {name: value for name, value in keywords.items() if name in named}
