@@ -1,0 +1,1 @@
+"""Latency of networks on a device: measured, kept in a table, predicted from it."""

@@ -1,0 +1,297 @@
+"""Latency of networks that were not measured, from those of blocks and networks that were.
+
+A block in the table has its measured latency. Any other is predicted by a Gaussian process over the logarithms of its costs,
+shapes and options (`BlockModel`), one for each type of block. The table's latency of a block holds a call and the two cheap layers
+the block was timed between. So a network's latency is a weighted sum: its blocks' latencies by type, less a share of their number
+and of the values before and after them. The weights are fitted to a few networks measured end to end (`Predictor`).
+
+Nothing of this is stored: the table is, and the fit takes well under a second.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
+from spaces import BLOCKS, Architecture
+from spaces.architecture import thaw
+from spaces.costs import block_cost
+
+Array = NDArray[np.float64]
+
+FEW = 8
+"""Measured blocks of one type below which it shares a model with all types."""
+MANY = 200
+"""Blocks of one type that a model uses at most: the fit takes the cube of their number."""
+PULL = 0.5
+"""How strongly the calibration holds a type's weight at the common one; 0.1 is a network that is wrong by a tenth."""
+
+
+class Prediction(NamedTuple):
+    """Latency and how sure it is."""
+
+    latency_ms: Array
+    """(n,) milliseconds."""
+    error: Array
+    """(n,) standard deviation of the logarithm: about the relative error."""
+
+
+class Predictor:
+    """Predicts networks on the device of a table.
+
+    Args:
+        table: with measured blocks, and networks if the sum is to be calibrated.
+
+    Raises:
+        ValueError: the table holds no blocks.
+    """
+
+    def __init__(self, table: Table) -> None:
+        if not table.blocks:
+            raise ValueError("nothing has been measured, so nothing can be predicted")
+        self._known = {key: math.log(measured.median_ms) for key, measured in table.blocks.items()}
+        self._noise = {key: measured.iqr_ms / measured.median_ms for key, measured in table.blocks.items()}
+        by_type: dict[str, list[BlockKey]] = defaultdict(list)
+        for key in self._known:
+            by_type[key.block].append(key)
+        self._models = {block: self._fit(keys) for block, keys in by_type.items() if len(keys) >= FEW}
+        self._any = self._fit(list(self._known)) if any(len(keys) < FEW for keys in by_type.values()) else None
+        self._predicted: dict[BlockKey, tuple[float, float]] = {}
+        self._types = {block: position for position, block in enumerate(by_type)}
+        self._weights = np.array([1.0] * len(self._types) + [0.0, 0.0, 0.0])
+        self._spread = 0.0
+        measured = list(table.networks.values())
+        if measured:
+            self._calibrate([a for a, _ in measured], np.array([m.median_ms for _, m in measured]))
+
+    def predict(self, architectures: Sequence[Architecture]) -> Prediction:
+        """Latency of networks, batch and all else as the table's device has it.
+
+        Raises:
+            InputError: a network that cannot be built.
+        """
+        features, errors = self._sums([block_keys(architecture) for architecture in architectures])
+        latency = np.maximum(features @ self._weights, 1e-6)
+        return Prediction(latency, np.sqrt(errors**2 + self._spread**2))
+
+    def predict_blocks(self, keys: Iterable[BlockKey]) -> Prediction:
+        """Latency of blocks timed alone; of those in the table, the measured one."""
+        keys = list(keys)
+        self._predict_new(keys)
+        pairs = np.array([self._predicted[key] for key in keys]).reshape(-1, 2)
+        return Prediction(np.exp(pairs[:, 0]), pairs[:, 1])
+
+    def _fit(self, keys: list[BlockKey]) -> BlockModel:
+        # spread over the table, which lists one study's blocks after another's
+        chosen = [keys[i] for i in np.unique(np.linspace(0, len(keys) - 1, min(MANY, len(keys))).astype(int))]
+        log_ms, noise = (np.array([values[key] for key in chosen]) for values in (self._known, self._noise))
+        return BlockModel(chosen, log_ms, noise)
+
+    def _predict_new(self, keys: Iterable[BlockKey]) -> None:
+        """Predicts all blocks not yet asked for, each type at once."""
+        missing: dict[str, list[BlockKey]] = defaultdict(list)
+        for key in dict.fromkeys(keys):
+            if key in self._known:
+                self._predicted[key] = self._known[key], self._noise[key]
+            elif key not in self._predicted:
+                missing[key.block].append(key)
+        for block, unknown in missing.items():
+            model = self._models.get(block) or self._shared()
+            mean, deviation = model.predict(unknown)
+            self._predicted |= dict(zip(unknown, zip(mean.tolist(), deviation.tolist())))
+
+    def _shared(self) -> BlockModel:
+        """The model of all types, for those with few measurements or none."""
+        if self._any is None:
+            self._any = self._fit(list(self._known))
+        return self._any
+
+    def _sums(self, networks: Sequence[Sequence[BlockKey]]) -> tuple[Array, Array]:
+        """What the weighted sum is made of, and the relative error of the blocks' sum.
+
+        Returns:
+            (n, types + 3): milliseconds of the blocks of each type, and what the layers around them do (`_surroundings`);
+            (n,) errors.
+        """
+        self._predict_new(key for keys in networks for key in keys)
+        features, errors = np.zeros((len(networks), len(self._types) + 3)), np.empty(len(networks))
+        for row, keys in enumerate(networks):
+            variance = total = 0.0
+            for key in keys:
+                mean, deviation = self._predicted[key]
+                latency = math.exp(mean)
+                # a type that was never measured counts as the others do
+                column = self._types.get(key.block)
+                features[row, slice(len(self._types)) if column is None else column] += (
+                    latency if column is not None else latency / len(self._types)
+                )
+                total += latency
+                variance += (latency * deviation) ** 2
+            features[row, -3:] = np.sum([_surroundings(key) for key in keys], 0)
+            errors[row] = math.sqrt(variance) / total
+        return features, errors
+
+    def _calibrate(self, architectures: Sequence[Architecture], measured: Array) -> None:
+        """Least squares in relative error, held near the plain sum where there are few networks; outliers count less.
+
+        The weights of all types are held near their common one more closely than that near 1: what a call costs and what a cache
+        gains is much the same for all of them.
+        """
+        features, _ = self._sums([block_keys(architecture) for architecture in architectures])
+        relative = features / measured[:, None]
+        types = len(self._types)
+        # columns: common weight, each type's departure from it, surroundings
+        design = np.column_stack((relative[:, :types].sum(1), relative))
+        prior = np.zeros(design.shape[1])
+        prior[0] = 1.0
+        scale = np.maximum(np.sqrt(np.mean(design**2, 0)), 1e-12)
+        strength = np.array([0.1, *[PULL] * types, 0.1, 0.1, 0.1]) * scale
+        importance = np.ones(len(measured))
+        for _ in range(10):
+            left = np.vstack((design * importance[:, None], np.diag(strength)))
+            right = np.concatenate((importance, strength * prior))
+            solution = np.linalg.lstsq(left, right, rcond=None)[0]
+            residual = np.abs(design @ solution - 1)
+            width = max(0.01, 1.5 * float(np.median(residual)))
+            importance = np.sqrt(np.minimum(1, width / np.maximum(residual, 1e-12)))  # Huber's
+        self._weights = np.concatenate((solution[0] + solution[1 : types + 1], solution[types + 1 :]))
+        # 1.48 medians are a standard deviation, whatever a few outliers do
+        self._spread = max(
+            1.48 * float(np.median(residual)), float(np.sqrt(np.mean(np.minimum(residual, 2 * width) ** 2)))
+        )
+
+
+class BlockModel:
+    """A Gaussian process of log latency over features of blocks.
+
+    Its kernel is linear plus Matern 5/2: the trend over orders of magnitude, and what departs from it. Noise and the length scale
+    of every feature are those of the least leave-one-out error, which the inverse of the kernel matrix gives without fitting again:
+    Rasmussen and Williams, Gaussian processes for machine learning (2006), https://gaussianprocess.org/gpml, equations 5.10-5.12.
+
+    Args:
+        keys: n measured blocks.
+        log_ms: (n,) logarithms of their latencies.
+        noise: (n,) standard deviations of these.
+    """
+
+    def __init__(self, keys: Sequence[BlockKey], log_ms: Array, noise: Array) -> None:
+        described = [features_of(key) for key in keys]
+        self._names = sorted({name for values in described for name in values})
+        raw = self._matrix(described)
+        deviation = raw.std(0)
+        varied = deviation > 1e-9  # what never varied says nothing
+        self._names = [name for name, varies in zip(self._names, varied) if varies]
+        self._centre, self._scale = raw[:, varied].mean(0), deviation[varied]
+        self._x = (raw[:, varied] - self._centre) / self._scale
+        self._mean = float(log_ms.mean())
+        self._y, self._given = log_ms - self._mean, noise
+        self._relevance = np.full(len(self._names), 1 / max(1.0, math.sqrt(len(self._names))))
+        self._noise = 0.03
+        self._choose()
+        self._inverse = self._inverted(self._relevance, self._noise)
+        self._alpha = self._inverse @ self._y
+        self.loo_error = math.sqrt(self._loo(self._relevance, self._noise))
+        """Leave-one-out error of log latency, root of a mean square that few outliers cannot raise."""
+
+    def predict(self, keys: Sequence[BlockKey]) -> tuple[Array, Array]:
+        """(m,) log latencies and (m,) their standard deviations."""
+        x = (self._matrix([features_of(key) for key in keys]) - self._centre) / self._scale
+        cross = self._kernel(x, self._x, self._relevance)
+        prior = 1 + _LINEAR * ((x**2).sum(1) + 1)
+        variance = prior - np.einsum("ij,ij->i", cross @ self._inverse, cross)
+        # the process's own scale is a guess; its leave-one-out error is measured
+        return self._mean + cross @ self._alpha, np.maximum(np.sqrt(np.maximum(variance, 0)), self.loo_error)
+
+    def _choose(self) -> None:
+        """Finds noise and relevances one after the other, twice where there are few blocks."""
+        best = math.inf
+        start = self._relevance
+        for factor in (0.3, 0.7, 1.5):
+            for noise in (0.01, 0.03, 0.1):
+                if (error := self._loo(factor * start, noise)) < best:
+                    best, self._relevance, self._noise = error, factor * start, noise
+        for _ in range(2 if len(self._y) <= 100 else 1):
+            for position in range(len(self._relevance)):
+                for factor in (0.25, 2.5):
+                    tried = self._relevance.copy()
+                    tried[position] *= factor
+                    if (error := self._loo(tried, self._noise)) < best:
+                        best, self._relevance = error, tried
+
+    def _loo(self, relevance: Array, noise: float) -> float:
+        """Mean square of the leave-one-out errors, each cut at five times their median: an outlier must not decide."""
+        inverse = self._inverted(relevance, noise)
+        errors = np.abs(inverse @ self._y / np.diag(inverse))
+        return float(np.mean(np.minimum(errors, 5 * np.median(errors)) ** 2))
+
+    def _inverted(self, relevance: Array, noise: float) -> Array:
+        kernel = self._kernel(self._x, self._x, relevance)
+        return np.linalg.inv(kernel + np.diag(noise**2 + self._given**2))
+
+    def _matrix(self, described: Sequence[Mapping[str, float]]) -> Array:
+        return np.array([[values.get(name, 0.0) for name in self._names] for values in described])
+
+    @staticmethod
+    def _kernel(a: Array, b: Array, relevance: Array) -> Any:
+        near, far = a * relevance, b * relevance
+        squared = np.maximum((near**2).sum(1)[:, None] + (far**2).sum(1)[None, :] - 2 * near @ far.T, 0)
+        r = np.sqrt(5 * squared)
+        return (1 + r + r**2 / 3) * np.exp(-r) + _LINEAR * (a @ b.T + 1)
+
+
+_LINEAR = 1.0
+"""Prior variance of each linear weight, beside that of the departure from the trend, 1."""
+
+
+@lru_cache(maxsize=2**17)
+def features_of(key: BlockKey) -> dict[str, float]:
+    """Numbers that describe a block: logarithms of costs, shapes and options; a 1 for each option that is a word."""
+    cost = block_cost(key.layer, key.size)
+    made = key.out_channels * cost.size[0] * cost.size[1]
+    read = sum(c * h * w for c, (h, w) in zip(key.channels, key.sizes))
+    features = {
+        "flops": math.log(cost.flops + 1),
+        "params": math.log(cost.params + 1),
+        "values": math.log(read + made),
+        "made": math.log(made),
+        "read": math.log(read),
+        "in_channels": math.log(sum(key.channels)),
+        "out_channels": math.log(key.out_channels),
+        "pixels": math.log(cost.size[0] * cost.size[1]),
+        "stride": math.log(key.stride),
+        "odd": float(key.out_channels % 16 > 0),
+        f"block={key.block}": 1.0,
+    }
+    block: Any = BLOCKS[key.block]
+    for name, value in (_defaults(block) | {name: thaw(value) for name, value in key.options}).items():
+        if isinstance(value, list | tuple) and value and all(isinstance(item, int | float) for item in value):
+            value = sum(value) / len(value)
+        if isinstance(value, int | float):
+            features[name] = math.log1p(abs(value))
+            if name == "kernel_size":
+                features["even"] = float(value % 2 == 0)
+        else:
+            features[f"{name}={value}"] = 1.0
+    return features
+
+
+@lru_cache(maxsize=256)
+def _defaults(block: Any) -> dict[str, Any]:
+    parameters = inspect.signature(block).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+
+@lru_cache(maxsize=2**17)
+def _surroundings(key: BlockKey) -> tuple[float, float, float]:
+    """What a block's latency in the table holds beside it: a call, millions of values written before it, and read after it."""
+    height, width = block_cost(key.layer, key.size).size
+    before = sum(c * h * w for c, (h, w) in zip(key.channels, key.sizes) if c > IMAGE_CHANNELS)
+    return 1.0, before / 1e6, key.out_channels * height * width / 1e6

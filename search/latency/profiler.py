@@ -1,0 +1,183 @@
+"""Fills the table of a device: the blocks a space can produce, and a few of its whole networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from search.latency.device import Device, describe, table_path
+from search.latency.measuring import Measurement, Run, measure
+from search.latency.runtimes import Shape, UnsupportedError
+from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
+from spaces import Architecture, SearchSpace, build
+from spaces.costs import build_block
+from spaces.errors import InputError
+
+NUM_BLOCKS = 300
+"""Distinct blocks of a space that are measured; where it has more, the ones a seeded random draw meets first."""
+NUM_NETWORKS = 24
+"""Whole networks of a space that are measured, to calibrate the sum of their blocks."""
+NETWORKS_SHARE = 0.3
+"""Share of a limited time that is kept for whole networks."""
+TOGETHER = 12
+"""How many are timed in turn, so that their rounds lie apart; the table is saved after each dozen."""
+BLOCK_BUDGET_S, NETWORK_BUDGET_S = 0.3, 1.0
+"""Seconds that one round of timing may take."""
+
+
+class Progress(NamedTuple):
+    """How far a table is."""
+
+    done: int
+    """Blocks and networks measured."""
+    total: int
+    """Those wanted."""
+    unsteady: int
+    """Measurements of this run during which something else ran on the device."""
+
+
+class Profiler:
+    """Measures blocks and networks on a device and keeps what it finds.
+
+    Args:
+        device: the device, which is this machine.
+
+    Raises:
+        InputError: its runtime is not installed or lacks its hardware; its table is damaged or of another device.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._runtime = device.open()
+        identity = describe(device, self._runtime)
+        self.table = Table(table_path(device, identity), identity)
+
+    def extend(
+        self,
+        space: SearchSpace,
+        budget_s: float = float("inf"),
+        watch: Callable[[Progress], None] = lambda progress: None,
+    ) -> Progress:
+        """Measures what the table lacks of a space; stops when the time is up, and goes on there the next time.
+
+        Args:
+            space: whose blocks.
+            budget_s: seconds; what is being measured when they end is finished.
+            watch: told after every measurement.
+
+        Raises:
+            UnsupportedError: a block that the device's runtime cannot run.
+        """
+        keys, networks = sample(space)
+        new_keys = [key for key in keys if key not in self.table.blocks]
+        new_networks = [network for network in networks if network.digest not in self.table.networks]
+        total, unsteady = len(keys) + len(networks), 0
+        done = total - len(new_keys) - len(new_networks)
+        start = time.monotonic()
+        kept_back = NETWORKS_SHARE if new_networks else 0.0
+        jobs: list[tuple[float, Sequence[Any], Callable[[Any], list[Measurement]]]] = [
+            (1 - kept_back, new_keys, self.measure_blocks),
+            (1.0, new_networks, self.measure_networks),
+        ]
+        for share, wanted, measure_them in jobs:
+            for first in range(0, len(wanted), TOGETHER):
+                if time.monotonic() - start >= share * budget_s:
+                    break
+                measured = measure_them(wanted[first : first + TOGETHER])
+                self.table.save()
+                done += len(measured)
+                unsteady += sum(not one.steady for one in measured)
+                watch(Progress(done, total, unsteady))
+        return Progress(done, total, unsteady)
+
+    def measure_blocks(self, keys: Sequence[BlockKey]) -> list[Measurement]:
+        """Times blocks, each between two cheap layers, on random inputs, and enters them in the table.
+
+        Raises:
+            UnsupportedError: a block that the device's runtime cannot run.
+        """
+        measured = measure([self._load_block(key) for key in keys], BLOCK_BUDGET_S)
+        self.table.blocks |= zip(keys, measured)
+        return measured
+
+    def measure_networks(self, architectures: Sequence[Architecture]) -> list[Measurement]:
+        """Times networks end to end, on random images, and enters them in the table.
+
+        Raises:
+            UnsupportedError: a network that the device's runtime cannot run.
+        """
+        measured = measure([self._load_network(architecture) for architecture in architectures], NETWORK_BUDGET_S)
+        self.table.networks |= {a.digest: (a, one) for a, one in zip(architectures, measured)}
+        return measured
+
+    def _load_block(self, key: BlockKey) -> Run:
+        module = InContext(build_block(key.layer, key.size), key.channels)
+        shapes = [(self.device.batch, count, *size) for count, size in zip(module.in_channels, key.sizes)]
+        try:
+            return self._runtime.load(module, shapes)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"block '{key.block}' ({key.to_json()}): {error}") from error
+
+    def _load_network(self, architecture: Architecture) -> Run:
+        shape: Shape = (self.device.batch, architecture.in_channels, *architecture.resolution)
+        return self._runtime.load(build(architecture), [shape])
+
+
+class InContext(nn.Module):
+    """A block as it stands in a network: its inputs come from convolutions, its output goes into a pool.
+
+    A runtime may keep maps in a layout of its own from one convolution to the next. A block by itself would have to convert its
+    input and its output, which in a network only the blocks at the ends do. The layers around it are as cheap as any: a 1x1
+    convolution of one channel, and a mean. What reads an image (at most `IMAGE_CHANNELS`) stands at a network's start and reads it
+    here too.
+
+    Args:
+        block: the block.
+        channels: of each input.
+    """
+
+    def __init__(self, block: nn.Module, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.in_channels = [count if count <= IMAGE_CHANNELS else 1 for count in channels]
+        self.before = nn.ModuleList(nn.Identity() if c <= IMAGE_CHANNELS else nn.Conv2d(1, c, 1) for c in channels)
+        self.block = block
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """images: (N, 1 or C, H, W) each. Returns (N, O) or (N, O, 1, 1)."""
+        y = self.block(*(layer(image) for layer, image in zip(self.before, images)))
+        return nn.functional.adaptive_avg_pool2d(y, 1) if y.dim() == 4 else y
+
+
+def sample(space: SearchSpace) -> tuple[list[BlockKey], list[Architecture]]:
+    """The blocks and the networks of a space that are worth measuring: the same ones every time.
+
+    Returns:
+        at most `NUM_BLOCKS` distinct blocks, the most common ones early; `NUM_NETWORKS` other random networks.
+    """
+    rng = np.random.default_rng(0)
+    networks = _distinct(space.random(rng).architecture for _ in range(NUM_NETWORKS))
+    keys: dict[BlockKey, None] = {}
+    for _ in range(4 * NUM_BLOCKS):
+        keys |= dict.fromkeys(block_keys(space.random(rng).architecture))
+        if len(keys) >= NUM_BLOCKS:
+            break
+    return list(keys)[:NUM_BLOCKS], networks
+
+
+def _distinct(architectures: Iterable[Architecture]) -> list[Architecture]:
+    return list({architecture.digest: architecture for architecture in architectures}.values())
+
+
+def open_table(device: Device) -> Table:
+    """The table a user points at, of whatever device it is.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if device.table is None:
+        raise InputError("device.table must name the table of the other device: device.table=PATH")
+    return Table(table_path(device, {}))

@@ -1,0 +1,191 @@
+"""What runs networks: each runtime is one small class.
+
+A runtime takes a module and the shapes of its inputs, and gives a function without arguments that runs it once, and returns when
+the result is there. How often and how long that takes is measured elsewhere, for all of them alike.
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from spaces.errors import InputError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+"""Types of weights and activations by name."""
+
+Shape = tuple[int, int, int, int]
+"""(N, C, H, W)."""
+
+
+class Runtime(Protocol):
+    """Runs networks on this machine."""
+
+    def __init__(self, threads: int, dtype: str) -> None: ...
+
+    def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Callable[[], object]:
+        """A function that runs the module once on random inputs of these shapes and returns when it is done.
+
+        Raises:
+            UnsupportedError: the runtime cannot run the module.
+        """
+
+    def version(self) -> str:
+        """The runtime's version."""
+
+    def hardware(self) -> str:
+        """The model of the processor that does the work."""
+
+
+class UnsupportedError(InputError):
+    """The runtime lacks an operator that a network needs."""
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU; modules are exported block by block."""
+
+    def __init__(self, threads: int, dtype: str) -> None:
+        try:
+            import onnx  # noqa: F401  what PyTorch's exporter writes with
+            import onnxruntime
+        except ImportError as error:
+            raise InputError(
+                f"device=onnxruntime needs the package '{error.name}': pip install onnx onnxruntime, or device=torch"
+            ) from error
+        self._ort: Any = onnxruntime
+        self._dtype = DTYPES[dtype]
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.inter_op_num_threads = 1
+        self._options.log_severity_level = 3
+        # random weights can shrink activations to denormal numbers, a hundred times slower than any a trained network makes
+        self._options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        # idle threads that spin would take time from whatever else is measured or trained
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
+
+    def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Callable[[], object]:
+        """As `Runtime.load`."""
+        inputs = _random_inputs(shapes, self._dtype)
+        try:
+            model = _export(module.eval().to(self._dtype), inputs)
+            session = self._ort.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UnsupportedError(f"onnxruntime cannot run it: {reason}") from error
+        # bound once, so that nothing is copied or converted in the runs that are timed
+        binding = session.io_binding()
+        for argument, value in zip(session.get_inputs(), inputs):
+            binding.bind_cpu_input(argument.name, value.numpy())
+        for result in session.get_outputs():
+            binding.bind_output(result.name)
+        return lambda: session.run_with_iobinding(binding)
+
+    def version(self) -> str:
+        """Of ONNX Runtime."""
+        return self._ort.__version__
+
+    def hardware(self) -> str:
+        """The CPU's model."""
+        return cpu_model()
+
+
+class TorchCpu:
+    """PyTorch itself on the CPU, without gradients."""
+
+    def __init__(self, threads: int, dtype: str) -> None:
+        self._threads, self._dtype = threads, DTYPES[dtype]
+
+    def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Callable[[], object]:
+        """As `Runtime.load`."""
+        module, inputs = module.eval().to(self._dtype), _random_inputs(shapes, self._dtype)
+
+        def run() -> None:
+            before = torch.get_num_threads()
+            torch.set_num_threads(self._threads)
+            with torch.inference_mode():
+                module(*inputs)
+            torch.set_num_threads(before)
+
+        return _tried(run)
+
+    def version(self) -> str:
+        """Of PyTorch."""
+        return torch.__version__
+
+    def hardware(self) -> str:
+        """The CPU's model."""
+        return cpu_model()
+
+
+class Cuda:
+    """PyTorch on the first CUDA GPU, without gradients."""
+
+    def __init__(self, threads: int, dtype: str) -> None:
+        if not torch.cuda.is_available():
+            raise InputError("device=cuda needs a CUDA GPU, and PyTorch finds none; device=onnxruntime runs on the CPU")
+        self._dtype = DTYPES[dtype]
+
+    def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Callable[[], object]:
+        """As `Runtime.load`."""
+        module = module.eval().to("cuda", self._dtype)
+        inputs = [x.cuda() for x in _random_inputs(shapes, self._dtype)]
+
+        def run() -> None:
+            with torch.inference_mode():
+                module(*inputs)
+            torch.cuda.synchronize()
+
+        return _tried(run)
+
+    def version(self) -> str:
+        """Of PyTorch and CUDA."""
+        return f"{torch.__version__} cuda {torch.version.cuda}"
+
+    def hardware(self) -> str:
+        """The GPU's model."""
+        return torch.cuda.get_device_name()
+
+
+RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": OnnxRuntime, "torch": TorchCpu, "cuda": Cuda}
+"""The runtimes by name: a new one is a class and a line in this table."""
+
+
+def cpu_model() -> str:
+    """The name the CPU gives itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model", "Hardware")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _random_inputs(shapes: Sequence[Shape], dtype: torch.dtype) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+
+
+def _export(module: nn.Module, inputs: Sequence[torch.Tensor]) -> bytes:
+    """The module as an ONNX model. PyTorch's older exporter: it takes a twentieth of the time of the newer one."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, tuple(inputs), buffer, dynamo=False, opset_version=17)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _tried(run: Callable[[], None]) -> Callable[[], None]:
+    """The function itself, after it has run once."""
+    try:
+        run()
+    except (RuntimeError, NotImplementedError) as error:
+        raise UnsupportedError(f"PyTorch cannot run it: {' '.join(str(error).split())[:200]}") from error
+    return run

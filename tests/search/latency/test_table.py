@@ -1,0 +1,108 @@
+"""The table on disk: round trips, damage, other devices, full disks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import spaces
+from search.latency.measuring import Measurement
+from search.latency.table import BlockKey, Table, block_keys
+from spaces import InputError
+from tests.search.latency.fake import IDENTITY, empty_table
+
+NETWORKS = ["nasnet_a_mobile", "espnetv2", "googlenet", "dicenet", "mobilenet_v3_small", "squeezenext_23"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_keys_come_back_from_their_line(name: str) -> None:
+    for key in block_keys(spaces.network(name)):
+        assert BlockKey.from_json(key.to_json()) == key
+        assert BlockKey.of(key.layer, key.size) == key
+        assert "\n" not in key.to_json()
+
+
+def test_a_table_comes_back_from_disk(tmp_path: Path) -> None:
+    table, architecture = empty_table(tmp_path), spaces.network("espnetv2", resolution=64)
+    table.blocks = {key: Measurement(0.125 * i, 0.5, 60) for i, key in enumerate(block_keys(architecture), 1)}
+    table.networks[architecture.digest] = architecture, Measurement(12.5, 0.25, 80)
+    table.save()
+    back = Table(table.path)
+    assert (back.identity, back.blocks) == (IDENTITY, table.blocks)
+    assert back.networks == {architecture.digest: (architecture, Measurement(12.5, 0.25, 80))}
+
+
+def test_equal_blocks_of_different_networks_are_one(tmp_path: Path) -> None:
+    keys = block_keys(spaces.network("mobilenet_v2"))
+    assert len(keys) == 20
+    assert len(set(keys)) == 15
+
+
+def saved(folder: Path) -> Path:
+    table = empty_table(folder)
+    table.blocks = dict.fromkeys(block_keys(spaces.network("resnet20_cifar")), Measurement(1.0, 0.1, 50))
+    table.save()
+    return table.path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("median_ms", "speed", "is no table of latencies"),
+        (",1,0.1,50", ",fast,0.1,50", "line 2 is damaged"),
+        (",1,0.1,50", ",-1,0.1,50", "a latency is above zero"),
+        (",1,0.1,50", ",nan,0.1,50", "a latency is above zero"),
+        (",1,0.1,50", "", "line 2 is damaged"),
+        (",block,", ",brick,", "no kind of measurement is called 'brick'"),
+        ('""block""', '""blck""', "line 2 is damaged"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = saved(tmp_path)
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        Table(path)
+
+
+def test_half_a_file_is_damage(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="is damaged"):
+        Table(path)
+
+
+def test_another_devices_table_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    with pytest.raises(InputError, match="another device: threads is '1' instead of '4'"):
+        Table(path, IDENTITY | {"threads": "4"})
+
+
+def test_two_devices_are_never_mixed(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[-1].replace("made up", "a phone")]))
+    with pytest.raises(InputError, match="another device"):
+        Table(path)
+
+
+def test_a_missing_table_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        Table(tmp_path / "nowhere.csv")
+
+
+def test_a_write_that_fails_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path)
+    before = path.read_bytes()
+    table = Table(path)
+    table.blocks.clear()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match=r"cannot write .*No space left on device.*unharmed"):
+        table.save()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
