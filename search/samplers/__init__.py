@@ -9,6 +9,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 
 from search.samplers.base import SpaceSampler
 from search.samplers.cost_aware import CostAwareSampler
+from search.samplers.evolution import RegularizedEvolution
+from search.samplers.reinforce import Reinforce
 from spaces.errors import InputError, did_you_mean
 
 __all__ = ["SAMPLERS", "SpaceSampler", "make_sampler"]
@@ -19,6 +21,8 @@ SAMPLERS: dict[str, type[BaseSampler]] = {
     "nsga2": NSGAIISampler,
     "nsga3": NSGAIIISampler,
     "random": RandomSampler,
+    "regularized_evolution": RegularizedEvolution,
+    "reinforce": Reinforce,
     "tpe": TPESampler,
 }
 """A new sampler is one line here and one file in conf/sampler/; a `SpaceSampler` is told of the space by the study."""

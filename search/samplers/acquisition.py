@@ -91,15 +91,17 @@ class Incumbents:
         """
         mean, std = np.asarray(mean, dtype=float)[:, None], np.asarray(std, dtype=float)[:, None]
         log_cost = np.log(np.asarray(cost, dtype=float))[:, None]
-        cut = np.clip(log_cost, self.left, self.right)  # (n, k)
         width = self.right - self.left
-        total = (width if width.sum() else np.ones(1)).sum()
-        met = self.right - cut if width.sum() else (log_cost <= self.left).astype(float)
+        if self.objective.has_one_target:  # a cell without a width: it counts whole, on one side of the cost
+            met, exceeded = (log_cost <= self.left) * 1.0, (log_cost > self.left) * 1.0
+            cut = self.left[None]
+        else:
+            cut = np.clip(log_cost, self.left, self.right)  # (n, k)
+            met, exceeded = (self.right - cut) / width.sum(), (cut - self.left) / width.sum()
         gain = met * self._improvement(mean, std, self.objective.alpha, log_cost - (cut + self.right) / 2)
         if self.objective.beta > -math.inf:
-            exceeded = cut - self.left if width.sum() else 1 - met
             gain += exceeded * self._improvement(mean, std, self.objective.beta, log_cost - (self.left + cut) / 2)
-        return gain.sum(axis=1) / total
+        return gain.sum(axis=1)
 
     def _improvement(self, mean: Array, std: Array, exponent: float, log_ratio: Array) -> Array:
         """(n, k) expected improvement where the factor is exp(exponent * log_ratio)."""

@@ -67,6 +67,8 @@ class Result:
     """In [0, 1]; of a stopped trial the last one it reached; NaN where there is none."""
     curve: tuple[float, ...] = ()
     """Accuracy after each epoch."""
+    ended: float = 0.0
+    """When, in seconds since 1970; 0 where it has not, or nobody noted it."""
 
 
 @dataclass
@@ -225,10 +227,11 @@ class SpaceSampler(BaseSampler, ABC):
         accuracy = _accuracy(trial.user_attrs.get("accuracy", trial.values[0] if _has_front(trial) else None))
         if trial.state is TrialState.PRUNED and math.isnan(accuracy) and curve:
             accuracy = curve[-1]
+        ended = trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0
         if math.isnan(accuracy) or trial.state is TrialState.FAIL:
-            return Result(trial.number, point, "failed")
+            return Result(trial.number, point, "failed", ended=ended)
         state = "complete" if trial.state is TrialState.COMPLETE else "stopped"
-        return Result(trial.number, point, state, accuracy, curve)
+        return Result(trial.number, point, state, accuracy, curve, ended)
 
 
 def _has_front(trial: FrozenTrial) -> bool:

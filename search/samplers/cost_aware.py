@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from search.samplers.acquisition import Incumbents, accuracy_of, log_error
 from search.samplers.base import Array, Past, Point, Result, SpaceSampler
+from search.samplers.design import van_der_corput
 from search.samplers.pool import Pool
 from search.samplers.surrogate import Hyperparameters, Layout, Posterior, fit
 from spaces.space import Decisions
@@ -123,7 +124,7 @@ class CostAwareSampler(SpaceSampler):
             return candidates[int(rng.integers(len(candidates)))]
         logs = np.log([self.price(point) for point in new])
         low, high = logs.min(), min(logs.max(), max(logs.min(), math.log(self.objective.target_range[1])))
-        level = low + (high - low) * _van_der_corput(len(past.results) + 1)
+        level = low + (high - low) * van_der_corput(len(past.results) + 1)
         near = np.argsort(np.abs(logs - level), kind="stable")[: max(1, min(24, len(new) // 4))]
         if not past.results:
             return new[int(rng.choice(near))]
@@ -140,7 +141,7 @@ class CostAwareSampler(SpaceSampler):
     def _shortfall(self, results: Sequence[Result]) -> Array:
         """(n,) how far the log error of each is above the best one of no greater cost."""
         errors = log_error([result.accuracy for result in results])
-        order = np.lexsort((errors, [self.price(result.point) for result in results]))
+        order = np.lexsort((errors, np.array([self.price(result.point) for result in results])))
         shortfall = np.empty(len(results))
         shortfall[order] = errors[order] - np.minimum.accumulate(errors[order])
         return shortfall
@@ -204,12 +205,3 @@ def _drop(stopped: Result, complete: Sequence[Result]) -> tuple[float, float]:
     if len(drops) < 3:
         return -0.2, 0.5  # some is still to be learnt, nobody knows how much
     return float(np.mean(drops)), float(np.std(drops)) + 0.05
-
-
-def _van_der_corput(index: int) -> float:
-    """The index in binary, mirrored at the point: evenly spread however many are taken."""
-    value, share = 0.0, 0.5
-    while index:
-        value += share * (index & 1)
-        index, share = index >> 1, share / 2
-    return value

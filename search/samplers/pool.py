@@ -1,4 +1,4 @@
-"""Where the candidates come from among which a sampler chooses: all of a small space, else random ones and what is near good ones."""
+"""Candidates among which a sampler chooses: all of a small space, else random ones and what is near good ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NUM_BASE = 512
 """Random candidates that are drawn once, so that most of a pool's costs are known already."""
 NUM_FRESH = 64
 """Random candidates drawn anew for each proposal."""
-NUM_CHILDREN = 192
+NUM_CHILDREN = 128
 """Mutants and crossings of good candidates for each proposal."""
-NUM_ROUNDS = 5
+NUM_ROUNDS = 4
 """Rounds of local search."""
-NUM_STARTS = 4
+NUM_STARTS = 3
 """Candidates whose neighbours are looked at in a round."""
-MAX_NEIGHBOURS = 32
+MAX_NEIGHBOURS = 24
 """Neighbours of one candidate that are looked at, drawn where there are more."""
 MAX_REPAIRS = 64
 """Steps from a candidate outside the hard limits towards one within them."""

@@ -5,12 +5,12 @@ The kernel is a sum of four, whose weights the marginal likelihood finds:
 - a trend in the logarithms of the costs, which explains most of the accuracy of a network;
 - main effects of every decision, a Bayesian linear regression on its columns and their squares;
 - interactions of any two of these, the square of that kernel (Rasmussen and Williams 2006, section 4.2.2);
-- Matern 5/2 with a length scale for each decision, for the rest.
+- Matern 5/2 over all columns, for the rest.
 
-With ten trials and forty decisions nearly all is learnt by the first two; a Matern kernel alone would have to see
-neighbours of a candidate before it could say anything about it. Weights, length scales and noise are at the maximum of the
-posterior; the length scales' prior grows with the square root of their number (Hvarfner et al. 2024, "Vanilla Bayesian
-optimization performs great in high dimensions", https://arxiv.org/abs/2402.02229).
+With forty trials and sixty decisions nearly all is learnt by the first two; a Matern kernel alone would have to see neighbours
+of a candidate before it could say anything about it. One relevance for each decision is shared by the last three: a
+decision with large effects is also one in which distance matters, and sharing needs fewer trials to find that out. All are
+at the maximum of their posterior.
 """
 
 from __future__ import annotations
@@ -43,17 +43,32 @@ class Layout:
 
     @property
     def num_groups(self) -> int:
-        """Number of length scales."""
+        """Number of relevances."""
         return int(self.groups[-1]) + 1
 
-    def effects(self, x: Array) -> tuple[Array, Array]:
-        """(n, p) features of the trend and (n, q) of the main effects, of about unit length a row."""
-        position = 2 * x - 1
-        curved = 1.5 * position**2 - 0.5
-        trend = np.hstack((position[:, self.is_cost], curved[:, self.is_cost]))
+    def trend(self, x: Array) -> Array:
+        """(n, p) features of the costs."""
+        return np.hstack((_position(x), _curve(x)))[:, np.tile(self.is_cost, 2)] / math.sqrt(max(1, self.is_cost.sum()))
+
+    def effects(self, x: Array) -> Array:
+        """(n, q) features of the main effects, whose groups are `effect_groups`."""
         plain = self.ordered & ~self.is_cost
-        effects = np.hstack((position[:, plain], curved[:, plain], x[:, ~self.ordered]))
-        return trend / math.sqrt(max(1, self.is_cost.sum())), effects / math.sqrt(max(1, self.num_groups))
+        return np.hstack((_position(x[:, plain]), _curve(x[:, plain]), x[:, ~self.ordered]))
+
+    @cached_property
+    def effect_groups(self) -> NDArray[np.int64]:
+        """(q,) group of each column of `effects`."""
+        plain = self.groups[self.ordered & ~self.is_cost]
+        return np.concatenate((plain, plain, self.groups[~self.ordered]))
+
+
+def _position(x: Array) -> Array:
+    return 2 * x - 1
+
+
+def _curve(x: Array) -> Array:
+    """The second Legendre polynomial, which is orthogonal to the position."""
+    return 1.5 * _position(x) ** 2 - 0.5
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,7 @@ class Hyperparameters:
     """Logarithms of everything that the marginal likelihood finds."""
 
     theta: Array
-    """(5 + g,) trend, main effects, interactions, local weight, noise variance; then g length scales."""
+    """(6 + g,) weights of trend, main effects, interactions and Matern, noise variance, length scale; then g relevances."""
 
     @property
     def weights(self) -> Array:
@@ -74,19 +89,22 @@ class Hyperparameters:
         return float(np.exp(self.theta[4]))
 
     @property
-    def scales(self) -> Array:
-        """(g,) length scales."""
-        return np.exp(self.theta[5:])
+    def precision(self) -> Array:
+        """(g,) what squared distances in each group are multiplied by."""
+        return self.relevance * np.exp(-2 * self.theta[5])
+
+    @property
+    def relevance(self) -> Array:
+        """(g,) relevance of each group, divided by their number."""
+        return np.exp(self.theta[6:]) / (len(self.theta) - 6)
 
 
 class Prior:
     """Normal priors on the logarithms, for targets of variance 1."""
 
     def __init__(self, num_groups: int) -> None:
-        self.mean = np.concatenate(
-            (np.log([1.0, 1.0, 0.2, 0.5, 0.01]), np.full(num_groups, 0.5 + math.log(num_groups) / 2))
-        )
-        self.std = np.concatenate(([1.5, 1.5, 1.5, 1.5, 2.0], np.full(num_groups, 1.0)))
+        self.mean = np.concatenate((np.log([1.0, 1.0, 0.2, 0.5, 0.01]), [1.5], np.zeros(num_groups)))
+        self.std = np.concatenate(([1.5, 1.5, 1.5, 1.5, 2.0], [1.0], np.ones(num_groups)))
 
     def penalty(self, theta: Array) -> tuple[float, Array]:
         """Negative logarithm up to a constant, with its gradient."""
@@ -108,10 +126,10 @@ def fit(
         max_steps: of the optimizer, from each start.
     """
     prior = Prior(layout.num_groups)
-    loss = _Loss(layout, x, y, extra_noise, prior)
+    loss = Loss(layout, x, y, extra_noise, prior)
     bounds = [(m - 4 * s, m + 4 * s) for m, s in zip(prior.mean, prior.std, strict=True)]
     bounds[4] = (math.log(1e-5), math.log(2.0))
-    starts = [prior.mean, prior.mean + np.concatenate(([1, 0, -1, -2, 3], np.full(layout.num_groups, 0.5)))]
+    starts = [prior.mean, prior.mean + np.concatenate(([1, 0, -1, -2, 3, 0], np.zeros(layout.num_groups)))]
     found = [
         minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_steps})
         for start in starts[:num_starts]
@@ -119,43 +137,43 @@ def fit(
     return Hyperparameters(min(found, key=lambda result: result.fun).x)
 
 
-class _Loss:
-    """The negative logarithm of the posterior of the hyperparameters, with its gradient."""
+class Loss:
+    """The negative logarithm of the posterior of the hyperparameters up to a constant, with its gradient."""
 
     def __init__(self, layout: Layout, x: Array, y: Array, extra_noise: Array, prior: Prior) -> None:
-        trend, effects = layout.effects(x)
-        main = effects @ effects.T
-        self.fixed = np.stack((trend @ trend.T, main, main**2))  # (3, n, n)
-        columns = (x[:, None] - x[None]) ** 2  # (n, n, d)
+        trend = layout.trend(x)
+        self.trend = trend @ trend.T  # (n, n)
+        self.effects = layout.effects(x)  # (n, q)
+        self.effect_groups = layout.effect_groups
         starts = np.flatnonzero(np.diff(layout.groups, prepend=-1))
-        grouped = np.add.reduceat(columns, starts, axis=2)  # (n, n, g)
+        grouped = np.add.reduceat((x[:, None] - x[None]) ** 2, starts, axis=2)  # (n, n, g)
         self.distances = np.ascontiguousarray(np.moveaxis(grouped, 2, 0)).reshape(layout.num_groups, -1)  # (g, n * n)
         self.y, self.extra_noise, self.prior = y, extra_noise, prior
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
-        n = len(self.y)
-        weights, noise, precision = np.exp(theta[:4]), math.exp(theta[4]), np.exp(-2 * theta[5:])
-        r = np.sqrt(precision @ self.distances).reshape(n, n)
-        decay = np.exp(-_SQRT5 * r)
-        local = (1 + _SQRT5 * r + 5 / 3 * r**2) * decay
-        kernel = 1.0 + np.tensordot(weights[:3], self.fixed, 1) + weights[3] * local
-        kernel[np.diag_indices(n)] += noise + self.extra_noise + _JITTER
+        """The loss at (6 + g,) `theta`, and its (6 + g,) gradient."""
+        n, given = len(self.y), Hyperparameters(theta)
+        (trend, main, pairs, local), relevance = given.weights, given.relevance
+        effects = (self.effects * relevance[self.effect_groups]) @ self.effects.T
+        r = _SQRT5 * np.sqrt(given.precision @ self.distances).reshape(n, n)
+        decay = np.exp(-r)
+        matern = (1 + r + r**2 / 3) * decay
+        kernel = 1 + trend * self.trend + main * effects + pairs * effects**2 + local * matern
+        kernel[np.diag_indices(n)] += given.noise + self.extra_noise + _JITTER
         lower = cholesky(kernel, lower=True, check_finite=False)
         inverse = cho_solve((lower, True), np.eye(n), check_finite=False)
         alpha = inverse @ self.y
         value = self.y @ alpha / 2 + np.log(np.diag(lower)).sum()
         outer = (inverse - np.outer(alpha, alpha)) / 2  # derivative by the kernel
-        # d Matern / d(r^2) = -5/6 (1 + sqrt5 r) exp(-sqrt5 r), and d(r^2) / d(log scale) = -2 distance / scale^2
-        slope = outer * weights[3] * (5 / 3) * (1 + _SQRT5 * r) * decay
-        gradient = np.concatenate(
-            (
-                weights[:3] * np.tensordot(self.fixed, outer, 2),
-                [weights[3] * np.sum(outer * local), noise * np.trace(outer)],
-                precision * (self.distances @ slope.ravel()),
-            )
-        )
+        # d Matern / d(distance^2) = -5/6 (1 + sqrt5 r) exp(-sqrt5 r)
+        slope = (outer * (1 + r) * decay).ravel() * (-5 / 6 * local)
+        by_distance = given.precision * (self.distances @ slope)  # (g,)
+        by_effect = (self.effects * ((outer * (main + 2 * pairs * effects)) @ self.effects)).sum(axis=0)  # (q,)
+        by_relevance = np.bincount(self.effect_groups, by_effect, len(relevance)) * relevance + by_distance
+        weights = [np.sum(outer * part) for part in (self.trend, effects, effects**2, matern)]
+        own = [*given.weights * weights, given.noise * np.trace(outer), -2 * by_distance.sum()]
         penalty, slopes = self.prior.penalty(theta)
-        return value + penalty, gradient + slopes
+        return value + penalty, np.concatenate((own, by_relevance)) + slopes
 
 
 @dataclass(frozen=True)
@@ -190,7 +208,7 @@ class Posterior:
         cross = self._kernel(x)  # (m, n)
         reduced = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
         weights = self.hyperparameters.weights
-        trend, effects = self.layout.effects(x)
+        trend, effects, _ = self._prepare(x)
         main = (effects**2).sum(axis=1)
         variance = 1 + weights[0] * (trend**2).sum(axis=1) + weights[1] * main + weights[2] * main**2 + weights[3]
         return cross @ self._alpha, np.sqrt(np.maximum(variance - (reduced**2).sum(axis=0), 1e-12))
@@ -207,7 +225,9 @@ class Posterior:
         )
 
     def _prepare(self, x: Array) -> tuple[Array, Array, Array]:
-        return (*self.layout.effects(x), x / self.hyperparameters.scales[self.layout.groups])
+        given, layout = self.hyperparameters, self.layout
+        effects = layout.effects(x) * np.sqrt(given.relevance[layout.effect_groups])
+        return layout.trend(x), effects, x * np.sqrt(5 * given.precision[layout.groups])
 
     def _kernel(self, x: Array) -> Array:
         """(m, n) covariances of (m, d) inputs with the observed ones."""
@@ -217,6 +237,6 @@ class Posterior:
         main = effects @ own_effects.T
         kernel = 1 + weights[0] * (trend @ own_trend.T) + weights[1] * main + weights[2] * main**2
         squares = (scaled**2).sum(axis=1)[:, None] + (own_scaled**2).sum(axis=1) - 2 * scaled @ own_scaled.T
-        r = _SQRT5 * np.sqrt(np.maximum(squares, 0))
+        r = np.sqrt(np.maximum(squares, 0))
         kernel += weights[3] * (1 + r + r**2 / 3) * np.exp(-r)
         return kernel
