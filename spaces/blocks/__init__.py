@@ -9,7 +9,7 @@ from spaces.blocks.espnet import EESP, ESP
 from spaces.blocks.ghost import GhostBottleneck, GhostModule
 from spaces.blocks.head import Head
 from spaces.blocks.inception import Inception, InceptionResidual
-from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MobileNetV3
+from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MnasNetConv, MobileNetV3
 from spaces.blocks.nasnet import NASNetCell
 from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
 from spaces.blocks.shuffle_agg import ShuffleAgg
@@ -37,6 +37,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "depthwise_separable": DepthwiseSeparable,
     "inverted_residual": InvertedResidual,
     "mbconv": MBConv,
+    "mnasnet_conv": MnasNetConv,
     "mobilenet_v3": MobileNetV3,
     "nasnet_cell": NASNetCell,
     "resnet_basic": ResNetBasic,

@@ -19,9 +19,6 @@ class DepthwiseSeparable(nn.Module):
     """A depthwise convolution, then a pointwise one, each with batch normalisation and activation; no shortcut.
 
     Source: Howard et al., MobileNets (2017), https://arxiv.org/abs/1704.04861, figure 3 (right) and equation 5.
-
-    Args:
-        linear: no activation after the pointwise convolution (the first stage of MnasNet).
     """
 
     def __init__(
@@ -32,13 +29,12 @@ class DepthwiseSeparable(nn.Module):
         *,
         kernel_size: int = 3,
         activation: str | None = "relu",
-        linear: bool = False,
     ) -> None:
         super().__init__()
         self.depthwise = conv_norm_act(
             in_channels, in_channels, kernel_size, stride, groups=in_channels, activation=activation
         )
-        self.pointwise = conv_norm_act(in_channels, out_channels, activation=None if linear else activation)
+        self.pointwise = conv_norm_act(in_channels, out_channels, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) input. Returns (N, O, H / stride, W / stride)."""
@@ -53,15 +49,28 @@ class DepthwiseSeparable(nn.Module):
         *,
         kernel_size: int = 3,
         activation: str | None = "relu",
-        linear: bool = False,
     ) -> Cost:
         """Q (k² C + C O) multiply-adds."""
         depthwise = conv_cost(
             in_channels, in_channels, size, kernel_size, stride, groups=in_channels, activation=activation
         )
-        return depthwise + conv_cost(
-            in_channels, out_channels, depthwise.size, activation=None if linear else activation
-        )
+        return depthwise + conv_cost(in_channels, out_channels, depthwise.size, activation=activation)
+
+
+def skip_connection(kind: str | None, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+    """What joins a layer's input to its output; None where nothing does, as where the number of channels changes.
+
+    Args:
+        kind: "identity" (at stride 1), "pool", which strides too, or None. MnasNet's paper names pooling without its form;
+            here it is a 3x3 average.
+    """
+    if kind not in ("identity", "pool", None):
+        raise ValueError(f"unknown skip '{kind}'; valid: identity, pool or null")
+    if in_channels != out_channels:
+        return None
+    if kind == "pool":
+        return nn.AvgPool2d(3, stride, padding=1)
+    return nn.Identity() if kind == "identity" and stride == 1 else None
 
 
 class InvertedResidual(nn.Module):
@@ -73,8 +82,12 @@ class InvertedResidual(nn.Module):
     Args:
         expand_ratio: hidden / input channels, rounded to whole channels; the expansion is left out where it would not expand.
         squeeze_ratio: squeezed / hidden channels, rounded to a multiple of 8; 0 is no squeeze-excitation.
+        skip: what is added where the number of channels stays: "identity" (at stride 1), "pool" (a 3x3 average) or None.
         activation: of the expansion and the depthwise convolution.
     """
+
+    eps = 1e-5
+    """Of every batch normalisation; the authors of the later networks raise it."""
 
     def __init__(
         self,
@@ -85,6 +98,7 @@ class InvertedResidual(nn.Module):
         expand_ratio: float = 6,
         kernel_size: int = 3,
         squeeze_ratio: float = 0,
+        skip: str | None = "identity",
         activation: str | None = "relu6",
     ) -> None:
         super().__init__()
@@ -93,17 +107,19 @@ class InvertedResidual(nn.Module):
             raise ValueError(f"expand_ratio {expand_ratio} leaves none of the {in_channels} channels")
         layers: list[nn.Module] = []
         if hidden != in_channels:
-            layers.append(conv_norm_act(in_channels, hidden, activation=activation))
-        layers.append(conv_norm_act(hidden, hidden, kernel_size, stride, groups=hidden, activation=activation))
+            layers.append(conv_norm_act(in_channels, hidden, eps=self.eps, activation=activation))
+        layers.append(
+            conv_norm_act(hidden, hidden, kernel_size, stride, groups=hidden, eps=self.eps, activation=activation)
+        )
         if squeezed:
             layers.append(SqueezeExcitation(hidden, squeezed, *self.gating(activation)))
-        layers.append(conv_norm_act(hidden, out_channels, activation=None))
+        layers.append(conv_norm_act(hidden, out_channels, eps=self.eps, activation=None))
         self.body = nn.Sequential(*layers)
-        self.residual = stride == 1 and in_channels == out_channels
+        self.skip = skip_connection(skip, in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) input. Returns (N, O, H / stride, W / stride)."""
-        return x + self.body(x) if self.residual else self.body(x)
+        return self.body(x) if self.skip is None else self.skip(x) + self.body(x)
 
     @staticmethod
     def widths(in_channels: int, expand_ratio: float, squeeze_ratio: float) -> tuple[int, int]:
@@ -127,6 +143,7 @@ class InvertedResidual(nn.Module):
         expand_ratio: float = 6,
         kernel_size: int = 3,
         squeeze_ratio: float = 0,
+        skip: str | None = "identity",
         activation: str | None = "relu6",
     ) -> Cost:
         """P C h + Q (k² h + h O) multiply-adds for h hidden channels, and 2 h z of the gate."""
@@ -147,11 +164,18 @@ class MobileNetV3(InvertedResidual):
     activations are "relu" in the first and "h_swish" in the later stages.
     """
 
+    eps = 1e-3
+
     @staticmethod
     def widths(in_channels: int, expand_ratio: float, squeeze_ratio: float) -> tuple[int, int]:
         """(hidden, squeezed) channels."""
         hidden = make_divisible(in_channels * expand_ratio)
         return hidden, make_divisible(hidden * squeeze_ratio) if squeeze_ratio else 0
+
+
+def squeezed_channels(in_channels: int, squeeze_ratio: float) -> int:
+    """Channels of MnasNet's gate: a share of those of the layer's input, rounded down but never none; 0 at ratio 0."""
+    return max(1, int(in_channels * squeeze_ratio)) if squeeze_ratio else 0
 
 
 class MBConv(InvertedResidual):
@@ -164,12 +188,68 @@ class MBConv(InvertedResidual):
         squeeze_ratio: squeezed channels over those of the block's *input*, rounded down; 0 is no squeeze-excitation.
     """
 
+    eps = 1e-3
+
     @staticmethod
     def widths(in_channels: int, expand_ratio: float, squeeze_ratio: float) -> tuple[int, int]:
         """(hidden, squeezed) channels."""
-        return round(in_channels * expand_ratio), max(1, int(in_channels * squeeze_ratio)) if squeeze_ratio else 0
+        return round(in_channels * expand_ratio), squeezed_channels(in_channels, squeeze_ratio)
 
     @staticmethod
     def gating(activation: str | None) -> tuple[str | None, str]:
         """(inner activation, gate) of the squeeze-excitation in a block of that activation."""
         return activation, "sigmoid"
+
+
+class MnasNetConv(nn.Module):
+    """The regular convolution among the operations of MnasNet's search space: gated and skipped like its bottleneck.
+
+    Its depthwise-separable convolution is `MBConv` with expand_ratio 1.
+
+    Source: Tan et al., MnasNet (2018), https://arxiv.org/abs/1807.11626, section 4.1.
+
+    Args:
+        squeeze_ratio: as in `MBConv`.
+        skip: as in `InvertedResidual`.
+        activation: after the normalisation, and inside the squeeze-excitation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        kernel_size: int = 3,
+        squeeze_ratio: float = 0,
+        skip: str | None = "identity",
+        activation: str | None = "relu",
+    ) -> None:
+        super().__init__()
+        self.body = conv_norm_act(in_channels, out_channels, kernel_size, stride, eps=MBConv.eps, activation=activation)
+        if squeeze_ratio:
+            self.body.append(SqueezeExcitation(out_channels, squeezed_channels(in_channels, squeeze_ratio), activation))
+        self.skip = skip_connection(skip, in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) input. Returns (N, O, H / stride, W / stride)."""
+        return self.body(x) if self.skip is None else self.skip(x) + self.body(x)
+
+    @staticmethod
+    def cost(
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        size: Size,
+        *,
+        kernel_size: int = 3,
+        squeeze_ratio: float = 0,
+        skip: str | None = "identity",
+        activation: str | None = "relu",
+    ) -> Cost:
+        """Q k² C O multiply-adds, and 2 O z of the gate."""
+        total = conv_cost(in_channels, out_channels, size, kernel_size, stride, activation=activation)
+        if squeeze_ratio:
+            squeezed = squeezed_channels(in_channels, squeeze_ratio)
+            total += squeeze_excitation_cost(out_channels, squeezed, total.size, activation)
+        return total

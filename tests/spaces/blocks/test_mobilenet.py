@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from spaces.blocks import BLOCKS
-from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MobileNetV3
+from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MnasNetConv, MobileNetV3
 from tests.spaces.blocks.contract import check_block
 
 
@@ -12,7 +13,7 @@ from tests.spaces.blocks.contract import check_block
     ("in_channels", "out_channels", "stride", "size", "options"),
     [
         (8, 16, 1, (7, 5), {}),
-        (8, 8, 2, (7, 6), {"kernel_size": 5, "linear": True}),
+        (8, 8, 2, (7, 6), {"kernel_size": 5}),
         (6, 9, 2, (1, 1), {"kernel_size": 2, "activation": "prelu"}),
         (3, 4, 1, (4, 4), {"activation": None}),
     ],
@@ -32,10 +33,25 @@ def test_contract_of_depthwise_separable(in_channels, out_channels, stride, size
         (12, 12, 1, (6, 6), {"expand_ratio": 2.3, "kernel_size": 5, "activation": "h_swish"}),
         (12, 20, 2, (5, 8), {"expand_ratio": 3.67, "kernel_size": 2, "squeeze_ratio": 0.5, "activation": "prelu"}),
         (6, 10, 2, (1, 3), {"expand_ratio": 0.5, "squeeze_ratio": 0.1}),
+        (8, 8, 2, (7, 4), {"expand_ratio": 2, "skip": "pool"}),
+        (8, 8, 1, (5, 5), {"expand_ratio": 2, "skip": None}),
     ],
 )
 def test_contract_of_the_inverted_residuals(name, in_channels, out_channels, stride, size, options):
     check_block(name, in_channels, out_channels, stride, size, **options)
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "out_channels", "stride", "size", "options"),
+    [
+        (8, 8, 1, (7, 5), {}),
+        (8, 8, 2, (7, 4), {"skip": "pool", "kernel_size": 2, "squeeze_ratio": 0.25}),
+        (8, 12, 1, (5, 5), {"skip": "pool", "activation": "prelu", "squeeze_ratio": 0.1}),
+        (3, 3, 1, (1, 2), {"skip": None, "kernel_size": 5}),
+    ],
+)
+def test_contract_of_mnasnets_convolution(in_channels, out_channels, stride, size, options):
+    check_block("mnasnet_conv", in_channels, out_channels, stride, size, **options)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +99,37 @@ def test_residual_keeps_its_input_and_adds_it(name):
     assert not torch.allclose(y, x)
 
 
+@pytest.mark.parametrize("block", [InvertedResidual, MnasNetConv])
+def test_skips_of_mnasnet(block):
+    """The identity where shapes stay, the pooled input where channels do, else nothing."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 5, 7)
+    pooled = F.avg_pool2d(x, 3, 2, 1)
+    for unit, added in [
+        (block(8, 8), x),
+        (block(8, 8, 2), 0),
+        (block(8, 8, skip=None), 0),
+        (block(8, 8, 2, skip="pool"), pooled),
+        (block(8, 12, skip="pool"), 0),
+    ]:
+        assert torch.allclose(unit.eval()(x), unit.body(x) + added, atol=1e-6)
+    with pytest.raises(ValueError, match="unknown skip 'pol'; valid: identity, pool or null"):
+        block(8, 8, skip="pol")
+
+
+def test_normalisations_add_each_papers_epsilon():
+    def added(block):
+        return {m.eps for m in block.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+
+    assert added(InvertedResidual(8, 8)) == {1e-5}
+    assert added(MobileNetV3(8, 8)) == added(MBConv(8, 8)) == added(MnasNetConv(8, 8)) == {1e-3}
+
+
 def test_projection_is_linear():
     torch.manual_seed(0)
     x = torch.randn(4, 8, 6, 6)
     assert InvertedResidual(8, 12)(x).min() < 0
     assert DepthwiseSeparable(8, 12)(x).min() == 0
-    assert DepthwiseSeparable(8, 12, linear=True)(x).min() < 0
 
 
 def test_an_expansion_to_nothing_is_refused():
