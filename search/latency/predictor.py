@@ -82,6 +82,11 @@ class Predictor:
         latency = np.maximum(features @ self._weights, 1e-6)
         return Prediction(latency, np.sqrt(errors**2 + self._spread**2))
 
+    @property
+    def calibration_error(self) -> float:
+        """Relative error on the networks of the table, beside what its blocks' errors bring; 0 where it has no networks."""
+        return self._spread
+
     def predict_blocks(self, keys: Iterable[BlockKey]) -> Prediction:
         """Latency of blocks timed alone; of those in the table, the measured one."""
         keys = list(keys)

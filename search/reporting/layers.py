@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from search.latency.measuring import Measurement
 from spaces import Architecture, Layer, Size, layer_costs
+from spaces.memory import FLOAT32, held_values, layer_memory
 
 
 class LayerRow(NamedTuple):
-    """One layer of a network."""
+    """One layer of a network, batch 1, float32."""
 
     position: int
     """In order of execution, from 0."""
@@ -19,6 +21,26 @@ class LayerRow(NamedTuple):
     """(height, width) of its output."""
     flops: int
     params: int
+    memory_access: int
+    """Bytes that its convolutions and linear layers read and write."""
+    activation_bytes: int
+    """The most that is alive while it runs, maps that wait for later layers included."""
+
+
+class Latency(NamedTuple):
+    """How fast a network is on a device."""
+
+    device: str
+    blocks: list[Measurement]
+    """Of each layer, timed by itself between two cheap layers, which its latency includes."""
+    network: Measurement
+    """End to end."""
+    predicted_ms: float
+    """What the device's table said before the network itself was measured."""
+    predicted_error: float
+    """Standard deviation of the prediction, as a share of it."""
+    num_networks: int
+    """Other networks in the table, by which the sum of blocks is calibrated."""
 
 
 def layer_rows(architecture: Architecture) -> list[LayerRow]:
@@ -27,30 +49,66 @@ def layer_rows(architecture: Architecture) -> list[LayerRow]:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    stated = zip(architecture.layers, layer_costs(architecture), strict=True)
-    return [LayerRow(i, layer, cost.size, cost.flops, cost.params) for i, (layer, cost) in enumerate(stated)]
+    layers, costs = architecture.layers, layer_costs(architecture)
+    accesses = [FLOAT32 * memory.accesses for memory in layer_memory(architecture)]
+    held = [FLOAT32 * values for values in held_values(architecture)]
+    return [
+        LayerRow(position, layer, cost.size, cost.flops, cost.params, moved, alive)
+        for position, (layer, cost, moved, alive) in enumerate(zip(layers, costs, accesses, held, strict=True))
+    ]
 
 
-def layer_table(name: str, architecture: Architecture, rows: list[LayerRow]) -> Table:
-    """The layers as a table with totals, whole numbers in full."""
+def layer_table(name: str, architecture: Architecture, rows: list[LayerRow], latency: Latency | None = None) -> Table:
+    """The layers as a table with totals: counts in full, bytes in millions."""
     height, width = architecture.resolution
     title = f"{name}: {architecture.in_channels} x {height} x {width} in, {architecture.num_classes} classes"
-    table = Table(title=title, caption="FLOPs are multiply-adds of one image.", show_footer=True, header_style="bold")
+    notes = (
+        "FLOPs: multiply-adds of one image. Bytes in float32.\n"
+        "Moved: what convolutions and linear layers read and write. Alive: the most activations at once."
+    )
+    table = Table(title=title, caption=notes, show_footer=True, header_style="bold", caption_justify="left")
+    headings = ["output", "channels", "FLOPs", "params", "moved (MB)", "alive (MB)"]
+    totals = ["", "", _whole(sum(row.flops for row in rows)), _whole(sum(row.params for row in rows))]
+    totals += [_mega(sum(row.memory_access for row in rows)), _mega(max(row.activation_bytes for row in rows))]
+    if latency is not None:
+        headings.append("latency (ms)")
+        totals.append(_milliseconds(latency.network))
+        table.caption = f"{notes}\n{_describe(latency)}"
     table.add_column("#", justify="right")
-    table.add_column("block", "total")
-    totals = sum(row.flops for row in rows), sum(row.params for row in rows)
-    for heading, footer in (("output", ""), ("channels", ""), *zip(("FLOPs", "params"), map(_whole, totals))):
+    table.add_column("block", "network")
+    for heading, footer in zip(headings, totals, strict=True):
         table.add_column(heading, footer, justify="right", no_wrap=True)
     for row in rows:
-        size = "x".join(map(str, row.size))
-        counts = (row.layer.out_channels, row.flops, row.params)
-        table.add_row(str(row.position), row.layer.block, size, *map(_whole, counts))
+        cells = ["x".join(map(str, row.size)), *map(_whole, (row.layer.out_channels, row.flops, row.params))]
+        cells += [_mega(row.memory_access), _mega(row.activation_bytes)]
+        if latency is not None:
+            cells.append(_milliseconds(latency.blocks[row.position]))
+        table.add_row(str(row.position), row.layer.block, *cells)
     return table
 
 
-def layers_as_data(name: str, architecture: Architecture, rows: list[LayerRow]) -> dict[str, Any]:
+def layers_as_data(
+    name: str, architecture: Architecture, rows: list[LayerRow], latency: Latency | None = None
+) -> dict[str, Any]:
     """The same for programs: plain data that JSON can hold."""
-    return {
+    layers: list[dict[str, Any]] = [
+        {
+            "position": row.position,
+            "block": row.layer.block,
+            "in_channels": row.layer.in_channels,
+            "out_channels": row.layer.out_channels,
+            "stride": row.layer.stride,
+            "inputs": row.layer.inputs,
+            "options": row.layer.keywords,
+            "size": row.size,
+            "flops": row.flops,
+            "params": row.params,
+            "memory_access": row.memory_access,
+            "activation_bytes": row.activation_bytes,
+        }
+        for row in rows
+    ]
+    data = {
         "network": name,
         "digest": architecture.digest,
         "in_channels": architecture.in_channels,
@@ -58,22 +116,43 @@ def layers_as_data(name: str, architecture: Architecture, rows: list[LayerRow]) 
         "num_classes": architecture.num_classes,
         "flops": sum(row.flops for row in rows),
         "params": sum(row.params for row in rows),
-        "layers": [
-            {
-                "position": row.position,
-                "block": row.layer.block,
-                "in_channels": row.layer.in_channels,
-                "out_channels": row.layer.out_channels,
-                "stride": row.layer.stride,
-                "inputs": row.layer.inputs,
-                "options": row.layer.keywords,
-                "size": row.size,
-                "flops": row.flops,
-                "params": row.params,
-            }
-            for row in rows
-        ],
+        "memory_access": sum(row.memory_access for row in rows),
+        "activation_bytes": max(row.activation_bytes for row in rows),
     }
+    if latency is not None:
+        data["latency"] = {
+            "device": latency.device,
+            **latency.network._asdict(),
+            "predicted_ms": latency.predicted_ms,
+            "predicted_error": latency.predicted_error,
+        }
+        for layer, measured in zip(layers, latency.blocks, strict=True):
+            layer["latency"] = measured._asdict()
+    return {**data, "layers": layers}
+
+
+def _describe(latency: Latency) -> str:
+    text = (
+        "Latency: median, ± half the spread. Blocks: with the cheap layers they were timed between. Network: end to end.\n"
+        f"On {latency.device}.\n"
+        f"Predicted from the blocks, {_calibrated(latency.num_networks)}: {latency.predicted_ms:.3g} ms "
+        f"± {100 * latency.predicted_error:.0f}%."
+    )
+    if not (latency.network.steady and all(block.steady for block in latency.blocks)):
+        text += "\n!: runs differ by more than a tenth of the median: something else was running on the device."
+    return text
+
+
+def _calibrated(num_networks: int) -> str:
+    return f"calibrated by {num_networks} networks" if num_networks else "not calibrated by any network yet"
+
+
+def _milliseconds(measured: Measurement) -> str:
+    return f"{measured.median_ms:.3f} ±{measured.iqr_ms / 2:.3f}{' ' if measured.steady else '!'}"
+
+
+def _mega(count: int) -> str:
+    return f"{count / 1e6:,.2f}"
 
 
 def _whole(count: int) -> str:

@@ -10,6 +10,8 @@ import yaml
 
 from search import profile
 from search.config import compose, run_command
+from search.latency import profiler
+from search.latency.table import Table
 from search.reporting.layers import layer_rows
 from spaces import cost, network, networks
 
@@ -71,6 +73,52 @@ def test_an_architecture_file_is_profiled(tmp_path: Path, capsys: pytest.Capture
     assert (data["network"], data["digest"], data["num_classes"]) == ("0007", architecture.digest, 7)
 
 
+def test_bytes_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("network=mobilenet_v2", "format=json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["activation_bytes"] == 4 * 96 * (112**2 + 56**2)
+    assert data["memory_access"] == sum(layer["memory_access"] for layer in data["layers"])
+    assert data["layers"][0]["memory_access"] == 4 * (3 * 224**2 + 32 * 112**2 + 27 * 32)
+    assert command("network=mobilenet_v2") == 0
+    assert "6.02" in capsys.readouterr().out  # megabytes
+
+
+def test_latency_is_measured_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiler, "BLOCK_BUDGET_S", 0.002)
+    monkeypatch.setattr(profiler, "NETWORK_BUDGET_S", 0.002)
+    table = tmp_path / "table.csv"
+    arguments = ["network=resnet20_cifar", "device=torch", f"device.table={table}"]
+    assert command(*arguments, "format=json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["latency"]["median_ms"] > 0
+    assert data["latency"]["predicted_ms"] > 0
+    assert len([layer["latency"]["median_ms"] for layer in data["layers"]]) == 11
+    before = Table(table).blocks
+    assert command(*arguments) == 0
+    assert "Predicted from the blocks" in capsys.readouterr().out
+    assert Table(table).blocks == before  # taken from the table, not measured again
+    assert command(*arguments, "device.threads=2") == 2
+    assert "another device" in capsys.readouterr().err
+
+
+def test_a_spaces_table_is_filled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "BLOCK_BUDGET_S": 0.002,
+        "NETWORK_BUDGET_S": 0.002,
+        "NUM_BLOCKS": 12,
+        "NUM_NETWORKS": 2,
+    }.items():
+        monkeypatch.setattr(profiler, name, value)
+    table = tmp_path / "table.csv"
+    assert command("space=mobilenet_v2", "resolution=16", "device=torch", f"device.table={table}") == 0
+    assert "14 of 14 blocks and networks" in capsys.readouterr().out
+    assert (len(Table(table).blocks), len(Table(table).networks)) == (12, 2)
+
+
 def test_rows_are_the_layers_in_order() -> None:
     architecture = network("resnet20_cifar")
     rows = layer_rows(architecture)
@@ -93,6 +141,11 @@ def test_rows_are_the_layers_in_order() -> None:
         (["architecture=nowhere.yaml"], "no file"),
         (["network=mobilenet_v2", "architecture=nowhere.yaml"], "both given"),
         (["architecture=7"], "must be the path of a YAML file"),
+        (["space=shuffle_agg"], "takes a device"),
+        (["space=shuffle_agg", "device=torch", "budget_s=soon"], "budget_s='soon': must be a number of seconds"),
+        (["space=shuffle_agg", "device=torch", "network=vgg11"], "both given"),
+        (["network=vgg11", "device=torch", "device.threads=0"], "device.threads=0: must be a whole number"),
+        (["network=vgg11", "device=torch", "device.table=/proc/1/none.csv", "network.resolution=32"], "cannot write"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
