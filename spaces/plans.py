@@ -17,6 +17,8 @@ LAYER_KEYS = ("block", "channels", "stride", "repeat", "name", "inputs", "width"
 # written as a number or a pair of equal numbers, they mean the same
 _PAIRS = ("kernel_size", "dilation", "padding")
 
+_GROWTH = {"base", "increment", "period", "position"}
+
 Multiples = tuple[tuple[int, ...], int]
 """Numbers that must divide the channels of each input (or of the first ones), and those of the output."""
 
@@ -206,6 +208,8 @@ def _multiples(block: str, options: Options, where: str) -> Multiples:
 
 
 def _checked_channels(channels: Any, where: str) -> Any:
+    if isinstance(channels, Mapping) and set(channels) == _GROWTH:
+        return _grown(**channels, where=where)
     if isinstance(channels, Mapping) and set(channels) == {"at_width"}:
         table = channels["at_width"]
         if isinstance(table, Mapping) and table and all(is_count(count) for count in table.values()):
@@ -216,8 +220,17 @@ def _checked_channels(channels: Any, where: str) -> Any:
     if channels is None or channels == "num_classes" or is_count(channels):
         return channels
     raise InputError(
-        f"{where}: channels must be a whole number of at least 1, num_classes or {{at_width: ...}}; got {channels!r}"
+        f"{where}: channels must be a whole number of at least 1, num_classes, {{at_width: ...}} or "
+        f"{{base: 128, increment: 128, period: 2, position: 0}}; got {channels!r}"
     )
+
+
+def _grown(base: Any, increment: Any, period: Any, position: Any, where: str) -> int:
+    """base + increment · ⌊position / period⌋, by which SqueezeNet's modules grow (section 5.1 of its paper)."""
+    if not (is_count(base) and is_count(period) and all(is_count(n) or n == 0 for n in (increment, position))):
+        stated = {"base": base, "increment": increment, "period": period, "position": position}
+        raise InputError(f"{where}: channels that grow need whole numbers, base and period of at least 1; got {stated}")
+    return base + increment * (position // period)
 
 
 def _checked_inputs(inputs: Any, where: str) -> tuple[int | str, ...]:

@@ -303,6 +303,6 @@ class _LayerTemplate:
             entry,
             self._where,
             activation,
-            open_channels=isinstance(children.get("channels"), Open),
+            open_channels="channels" in children and bool(children["channels"].opens),
             open_block=is_alternative or any(child.opens for child in block),
         )
