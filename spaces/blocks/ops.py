@@ -35,11 +35,27 @@ class Cost(NamedTuple):
 
 
 def as_pair(value: Pair) -> tuple[int, int]:
-    """(vertical, horizontal) of a number or a pair."""
-    if isinstance(value, int):
-        return value, value
-    vertical, horizontal = value
-    return vertical, horizontal
+    """(vertical, horizontal) of a number or a pair.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(side, int) for side in pair):
+        raise ValueError(f"a whole number or a pair of them is needed, not {value!r}")
+    return pair
+
+
+def kernel_sides(kernel_size: Pair) -> tuple[int, int]:
+    """(vertical, horizontal) of a filter.
+
+    Raises:
+        ValueError: a side is below one.
+    """
+    sides = as_pair(kernel_size)
+    if min(sides) < 1:
+        raise ValueError(f"kernel_size must be at least 1, not {kernel_size}")
+    return sides
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -53,7 +69,7 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 def conv_padding(kernel_size: Pair, dilation: Pair = 1) -> tuple[int, int]:
     """Rows and columns by which a convolution grows its input in all, so that out = ceil(side / stride)."""
-    (k_h, k_w), (d_h, d_w) = as_pair(kernel_size), as_pair(dilation)
+    (k_h, k_w), (d_h, d_w) = kernel_sides(kernel_size), as_pair(dilation)
     return d_h * (k_h - 1), d_w * (k_w - 1)
 
 
@@ -208,7 +224,7 @@ def conv_cost(
     activation: str | None = "relu",
 ) -> Cost:
     """Cost of `conv_norm_act` with the same arguments on an input of `size`: Q k² C O / g multiply-adds, Q output pixels."""
-    k_h, k_w = as_pair(kernel_size)
+    k_h, k_w = kernel_sides(kernel_size)
     out = strided(size, stride) if padding is None else window_size(size, kernel_size, stride, padding, dilation)
     weights = k_h * k_w * in_channels * out_channels // groups
     bias = not norm if bias is None else bias
