@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from search.samplers.base import Array, Point, SpaceSampler
-from spaces import InputError
+from spaces import Decision, InputError, SearchSpace
 from spaces.space import Decisions
-from spaces.values import Choice, Float, Value
+from spaces.values import Choice, Domain, Float, Value
 
 MAX_ENUMERATED = 2_000
 """Spaces of up to so many sets of decisions are listed whole."""
@@ -52,7 +52,7 @@ class Pool:
         """All candidates of a small space; None where there are too many."""
         if self._space.size > MAX_ENUMERATED:
             return None
-        return [self._sampler.point(decisions) for decisions in self._enumerate()]
+        return [self._sampler.point(decisions) for decisions in enumerate_decisions(self._space)]
 
     @cached_property
     def base(self) -> list[Point]:
@@ -163,31 +163,32 @@ class Pool:
             except InputError:
                 continue
 
-    def _enumerate(self) -> Iterator[Decisions]:
-        """All sets of decisions, by counting up the last one that has values left."""
-        path: list[int] = []
-        while True:
-            sizes: list[int] = []
 
-            def choose(decision: object, sizes: list[int] = sizes, path: list[int] = path) -> Value:
-                values = _values(self._domains[decision.name])  # type: ignore[attr-defined]
-                if len(sizes) == len(path):
-                    path.append(0)
-                sizes.append(len(values))
-                return values[path[len(sizes) - 1]]
+def enumerate_decisions(space: SearchSpace) -> Iterator[Decisions]:
+    """All sets of decisions of a space of finite size, by counting up the last decision that has values left."""
+    path: list[int] = []
+    while True:
+        sizes: list[int] = []
 
-            yield self._space.decide(choose)
-            while path and path[-1] == sizes[len(path) - 1] - 1:
-                path.pop()
-            if not path:
-                return
-            path[-1] += 1
+        def choose(decision: Decision, sizes: list[int] = sizes) -> Value:
+            values = _values(decision.domain)
+            if len(sizes) == len(path):
+                path.append(0)
+            sizes.append(len(values))
+            return values[path[len(sizes) - 1]]
+
+        yield space.decide(choose)
+        while path and path[-1] == sizes[len(path) - 1] - 1:
+            path.pop()
+        if not path:
+            return
+        path[-1] += 1
 
 
-def _values(domain: object) -> Sequence[Value]:
+def _values(domain: Domain) -> Sequence[Value]:
     """All values of a domain that has finitely many."""
     if isinstance(domain, Choice):
         return domain.labels
     if isinstance(domain, Float):
         return (domain.low,)
-    return range(domain.low, domain.high + 1)  # type: ignore[attr-defined]
+    return range(domain.low, domain.high + 1)
