@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from search.latency.measuring import STEADY
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
 from spaces import BLOCKS, Architecture
 from spaces.architecture import thaw
@@ -70,7 +71,9 @@ class Predictor:
         self._spread = 0.0
         measured = list(table.networks.values())
         if measured:
-            self._calibrate([a for a, _ in measured], np.array([m.median_ms for _, m in measured]))
+            unsteady = np.array([m.iqr_ms / (STEADY * m.median_ms) for _, m in measured])
+            latencies = np.array([m.median_ms for _, m in measured])
+            self._calibrate([a for a, _ in measured], latencies, 1 / np.maximum(1, unsteady))
 
     def predict(self, architectures: Sequence[Architecture]) -> Prediction:
         """Latency of networks, batch and all else as the table's device has it.
@@ -126,26 +129,31 @@ class Predictor:
             (n, types + 3): milliseconds of the blocks of each type, and what the layers around them do (`_surroundings`);
             (n,) errors.
         """
-        self._predict_new(key for keys in networks for key in keys)
-        features, errors = np.zeros((len(networks), len(self._types) + 3)), np.empty(len(networks))
-        for row, keys in enumerate(networks):
-            variance = total = 0.0
-            for key in keys:
-                mean, deviation = self._predicted[key]
-                latency = math.exp(mean)
-                # a type that was never measured counts as the others do
-                column = self._types.get(key.block)
-                features[row, slice(len(self._types)) if column is None else column] += (
-                    latency if column is not None else latency / len(self._types)
-                )
-                total += latency
-                variance += (latency * deviation) ** 2
-            features[row, -3:] = np.sum([_surroundings(key) for key in keys], 0)
-            errors[row] = math.sqrt(variance) / total
-        return features, errors
+        order = list(dict.fromkeys(key for keys in networks for key in keys))
+        self._predict_new(order)
+        parts = np.array([self._contribution(key) for key in order]).reshape(len(order), -1)
+        position = {key: i for i, key in enumerate(order)}
+        lengths = [len(keys) for keys in networks]
+        starts = np.cumsum([0, *lengths[:-1]])
+        chosen = parts[[position[key] for keys in networks for key in keys]]  # a row for every block of every network
+        sums = np.add.reduceat(chosen, starts, axis=0)
+        total = sums[:, : len(self._types)].sum(1)
+        return sums[:, :-1], np.sqrt(sums[:, -1]) / total
 
-    def _calibrate(self, architectures: Sequence[Architecture], measured: Array) -> None:
+    def _contribution(self, key: BlockKey) -> list[float]:
+        """What a block adds to the sums of `_sums`, and its variance."""
+        mean, deviation = self._predicted[key]
+        latency, types = math.exp(mean), [0.0] * len(self._types)
+        if key.block in self._types:
+            types[self._types[key.block]] = latency
+        else:  # a type that was never measured counts as the others do
+            types = [latency / len(types)] * len(types)
+        return [*types, *_surroundings(key), (latency * deviation) ** 2]
+
+    def _calibrate(self, architectures: Sequence[Architecture], measured: Array, trust: Array) -> None:
         """Least squares in relative error, held near the plain sum where there are few networks; outliers count less.
+
+        `trust`: (n,) at most 1, lower for measurements that were disturbed.
 
         The weights of all types are held near their common one more closely than that near 1: what a call costs and what a cache
         gains is much the same for all of them.
@@ -159,14 +167,14 @@ class Predictor:
         prior[0] = 1.0
         scale = np.maximum(np.sqrt(np.mean(design**2, 0)), 1e-12)
         strength = np.array([0.1, *[PULL] * types, 0.1, 0.1, 0.1]) * scale
-        importance = np.ones(len(measured))
+        importance = trust
         for _ in range(10):
             left = np.vstack((design * importance[:, None], np.diag(strength)))
             right = np.concatenate((importance, strength * prior))
             solution = np.linalg.lstsq(left, right, rcond=None)[0]
             residual = np.abs(design @ solution - 1)
             width = max(0.01, 1.5 * float(np.median(residual)))
-            importance = np.sqrt(np.minimum(1, width / np.maximum(residual, 1e-12)))  # Huber's
+            importance = trust * np.sqrt(np.minimum(1, width / np.maximum(residual, 1e-12)))  # Huber's
         self._weights = np.concatenate((solution[0] + solution[1 : types + 1], solution[types + 1 :]))
         # 1.48 medians are a standard deviation, whatever a few outliers do
         self._spread = max(

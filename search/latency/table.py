@@ -80,10 +80,22 @@ def block_keys(architecture: Architecture) -> list[BlockKey]:
     """
     sizes = [architecture.resolution]
     keys = []
-    for position, (layer, cost) in enumerate(zip(architecture.layers, layer_costs(architecture), strict=True)):
-        keys.append(BlockKey.of(layer, input_sizes(layer, position, sizes)))
-        sizes.append(cost.size)
+    for position, layer in enumerate(architecture.layers):
+        inputs = layer.inputs
+        key = BlockKey.of(layer, sizes[-1] if inputs == (-1,) else input_sizes(layer, position, sizes))
+        size = _made.get(key)
+        if size is None:
+            if len(_made) >= MADE_AT_MOST:
+                _made.clear()
+            size = _made[key] = layer_costs(architecture)[position].size
+        keys.append(key)
+        sizes.append(size)
     return keys
+
+
+_made: dict[BlockKey, Size] = {}
+"""(height, width) of what a block makes: thousands of candidates share their blocks, and pricing each again takes longer."""
+MADE_AT_MOST = 2**17
 
 
 class Table:
