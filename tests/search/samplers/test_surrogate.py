@@ -65,7 +65,7 @@ def test_an_observation_with_known_noise_says_less() -> None:
     noisy[7] = 4.0
     _, sure = Posterior(LAYOUT, given, x, y, np.zeros(20)).predict(x[7:8])
     _, unsure = Posterior(LAYOUT, given, x, y, noisy).predict(x[7:8])
-    assert unsure[0] > 2 * sure[0]
+    assert unsure[0] > 1.5 * sure[0]
 
 
 def test_believing_leaves_means_where_they_are_and_takes_uncertainty_away() -> None:
