@@ -39,10 +39,14 @@ class Point:
 
     candidate: Candidate
     costs: Mapping[str, float]
-    row: Array
-    """(d,) its encoding."""
     excess: float
     """How far it is beyond the hard limits, as the sum of log ratios; 0 where it keeps them."""
+    space: SearchSpace = field(repr=False, compare=False)
+
+    @cached_property
+    def row(self) -> Array:
+        """(d,) its encoding."""
+        return self.space.encode(self.decisions)
 
     @property
     def decisions(self) -> Decisions:
@@ -157,7 +161,7 @@ class SpaceSampler(BaseSampler, ABC):
             candidate = self.space.candidate(decisions)
             costs = self._costs(candidate.architecture)
             excess = sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self._objective.limits.items())
-            known = Point(candidate, costs, self.space.encode(candidate.decisions), excess)
+            known = Point(candidate, costs, excess, self.space)
             if len(self._points) >= _MAX_POINTS:
                 self._points.clear()
             self._points[key] = known

@@ -62,7 +62,8 @@ class Reinforce(SpaceSampler):
 
         def choose(decision: Decision) -> Value:
             options = self._options[decision.name]
-            index = int(rng.choice(len(options), p=_softmax(policy[decision.name] @ context)))
+            chances = _softmax(policy[decision.name] @ context)
+            index = int(rng.choice(len(chances), p=chances))
             return options[index] if options else _draw(decision.domain, index, rng)
 
         decisions: Decisions = {}
