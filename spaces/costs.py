@@ -67,6 +67,17 @@ def input_sizes(layer: Layer, position: int, sizes: list[Size]) -> Any:
     return tuple(sizes[position + 1 + i] for i in layer.inputs)
 
 
+def block_cost(layer: Layer, size: Any) -> Cost:
+    """The cost of one layer; whatever its block raises passes.
+
+    Args:
+        layer: what is priced.
+        size: as `input_sizes` gives it.
+    """
+    block: Any = BLOCKS[layer.block]
+    return _layer_cost(block, layer, size)
+
+
 @lru_cache(maxsize=2**16)
 def _layer_cost(block: Any, layer: Layer, size: Any) -> Cost:
     """Remembered by class, not by name, which a user may give to another block."""
