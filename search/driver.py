@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import FrameType
+from typing import Any
 
 from search.backends.base import Backend, Event, Finished, Job, Lost
 from search.objective import front_points, reference_point
+from search.outcome import Outcome
 from search.pareto import Front
 from search.reporting.progress import Ended, Status
-from search.study import Outcome, Proposal, Study
+from search.study import Proposal, Study
 
 Watcher = Callable[[Status, Ended | None], None]
 
@@ -22,7 +23,7 @@ def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: W
     """Trains what the study asks for until it has enough.
 
     A trial whose worker died starts again, `retries` times at the most, then it is a failure. On Ctrl-C or SIGTERM the workers are
-    ended, running trials are queued again in the study, and KeyboardInterrupt passes on.
+    ended, running trials are queued again in the study, and KeyboardInterrupt is raised.
 
     Args:
         study: proposes and records.
@@ -31,15 +32,49 @@ def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: W
         retries: how often a lost trial is started again.
         watch: told where the search stands, and of every trial that ended.
     """
-    search = _Search(study, backend, seed, retries, watch)
-    try:
-        with _sigterm_as_interrupt():
-            while search.start_jobs():
-                for event in backend.wait(timeout_s=1.0):
+    with _Interruption() as interruption:
+        try:
+            search = _Search(study, backend, seed, retries, watch)
+            while search.start_jobs(interruption) and not interruption.requested:
+                for event in backend.wait(timeout_s=0.5):
                     search.handle(event)
-    finally:
-        backend.close()
-        study.release()
+        finally:
+            interruption.hold()
+            backend.close()
+            study.release()
+    if interruption.requested:
+        raise KeyboardInterrupt
+
+
+class _Interruption:
+    """Ctrl-C and SIGTERM (a batch system, `docker stop`): noted first, so that no proposal or result is left half written.
+
+    The loop looks at `requested` between two steps. A second signal does not wait for that.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._held = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Interruption:
+        self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hold(self) -> None:
+        """From here on nothing interrupts: what follows is short, and must be done."""
+        self._held = True
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested and not self._held:
+            raise KeyboardInterrupt
+        self.requested = True
 
 
 class _Search:
@@ -55,9 +90,9 @@ class _Search:
         self.jobs: dict[int, tuple[Proposal, Job]] = {}
         self.losses: Counter[int] = Counter()
 
-    def start_jobs(self) -> bool:
+    def start_jobs(self, interruption: _Interruption) -> bool:
         """Fills the free workers; False where nothing runs and nothing is left to run."""
-        while self.backend.num_free and (proposal := self.study.ask()) is not None:
+        while self.backend.num_free and not interruption.requested and (proposal := self.study.ask()) is not None:
             candidate = proposal.candidate
             job = Job(proposal.number, candidate.architecture.to_dict(), candidate.hyperparameters, self.seed)
             self.jobs[job.number] = proposal, job
@@ -121,17 +156,3 @@ class _Tally:
             len(self.front),
             self.front.hypervolume,
         )
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A polite end by SIGTERM (a batch system, `docker stop`) is a Ctrl-C."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

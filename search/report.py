@@ -16,7 +16,7 @@ from search.reporting.files import replace_folder
 from search.reporting.page import write_page
 from search.reporting.summary import summary
 from search.reporting.tables import StudyInfo, front, known_costs, write_tables
-from search.storage import open_study
+from search.storage import open_study, prepare_folder
 
 
 def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, StudyInfo]:
@@ -28,7 +28,8 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
     trials, info = read_study(study)
     costs = known_costs(trials)
     write_tables(trials, folder, costs)
-    members = pd.concat([front(trials, cost) for cost in costs]).drop_duplicates("number").sort_values("number")
+    fronts = [front(trials, cost) for cost in costs or ["flops"]]
+    members = pd.concat(fronts).drop_duplicates("number").sort_values("number")
     attributes = {trial.number: trial.user_attrs for trial in study.get_trials(deepcopy=False)}
     networks = {}
     for row in members.to_dict("records"):
@@ -45,9 +46,15 @@ def main() -> int:
     """The command."""
 
     def report(config: dict[str, str]) -> None:
+        console = Console()
         folder = Path(config["results_dir"]) / config["study"]
-        trials, info = write_report(open_study(folder, config["storage"], config["study"]), folder)
-        Console().print(summary(trials, info, folder, f"python -m search.run ... study={config['study']}"))
+        if folder.exists():  # said first: SQLite reads nothing where it cannot write beside it
+            prepare_folder(folder)
+        study = open_study(folder, config["storage"], config["study"])
+        prepare_folder(folder)
+        trials, info = write_report(study, folder)
+        following = "the command that started the study, with more trials=, goes on with it"
+        console.print(summary(trials, info, folder, following, width=console.width))
 
     return run_command(
         report,

@@ -97,7 +97,9 @@ def open_database(path: Path) -> RDBStorage:
         storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
     except (SQLAlchemyError, RuntimeError) as error:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
-        raise InputError(f"{path} is not the database of a study ({reason}); move it away or choose study=NAME") from error
+        raise InputError(
+            f"{path} is not the database of a study ({reason}); move it away or choose study=NAME"
+        ) from error
     event.listen(storage.engine, "connect", _set_pragmas)
     storage.engine.dispose()  # so that connections made before the listener are made again
     return storage

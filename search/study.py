@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.objective import COSTS, Objective
+from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace, cost
 from spaces.values import Choice, Float, Value
@@ -32,7 +33,6 @@ NUM_REFERENCE = 1000
 MAY_CHANGE = ("trials", "workers", "backend", "storage", "data.path", "confirm", "results_dir", "study", "choices")
 """Parts of the config that a resumed study may give anew."""
 
-State = Literal["complete", "stopped", "failed"]
 _OPTUNA_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -44,24 +44,6 @@ class Proposal:
     """Of its trial."""
     candidate: Candidate
     costs: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a trial."""
-
-    state: State
-    accuracy: float | None = None
-    """On the validation split, in [0, 1]; of a stopped trial the last one it reached."""
-    accuracy_top5: float | None = None
-    epochs: int = 0
-    """Epochs reached."""
-    seconds: float = 0.0
-    """Wall time in training."""
-    curve: tuple[float, ...] = ()
-    """Accuracy after each epoch."""
-    failure: str | None = None
-    """Why it failed: a kind ("diverged", "out of memory", "exception", "worker lost") and what was said."""
 
 
 def exact_costs(architecture: Architecture) -> dict[str, float]:

@@ -3,14 +3,48 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from search.data import Data
-from search.study import Outcome
+from search.outcome import Outcome
 from search.training import Diverged, Epoch, OutOfMemory, train
-from spaces import build, decode
+from spaces import InputError, build, decode
+from spaces.errors import did_you_mean
+
+ACCELERATORS = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class BackendSettings:
+    """What a file of conf/backend/ states."""
+
+    name: str
+    retries: int
+    """Times that a trial whose worker died is started again."""
+    accelerator: str
+    """"cpu", "cuda", or "auto" for CUDA where it is available."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> BackendSettings:
+        """The settings, checked.
+
+        Raises:
+            InputError: a key or value that no backend has.
+        """
+        names = [field.name for field in fields(cls)]
+        for key in config:
+            if key not in names:
+                raise InputError(f"backend.{key} is unknown{did_you_mean(key, names)}")
+        settings = cls(**{"retries": 1, "accelerator": "auto", **config})
+        if settings.name != "local":
+            raise InputError(f"backend.name: unknown backend '{settings.name}'{did_you_mean(settings.name, ['local'])}")
+        if not isinstance(settings.retries, int) or isinstance(settings.retries, bool) or settings.retries < 0:
+            raise InputError(f"backend.retries is {settings.retries!r}; it is a whole number of 0 or more")
+        if settings.accelerator not in ACCELERATORS:
+            raise InputError(f"backend.accelerator is {settings.accelerator!r}; valid: {', '.join(ACCELERATORS)}")
+        return settings
 
 
 @dataclass(frozen=True)

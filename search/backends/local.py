@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import shutil
 import signal
-import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,19 +19,21 @@ from pathlib import Path
 import torch
 
 from search.backends.base import EpochDone, Event, Finished, Job, Lost, evaluate
+from search.backends.processes import make_context
 from search.config import import_user_modules
 from search.data import Data
 from search.training import Epoch
+from spaces import InputError
+
+MAX_FALSE_STARTS = 3
+"""Workers in a row that end before they could take a job, after which no more are started."""
 
 
-def make_context() -> BaseContext:
-    """How workers are started: forked from a server that has imported everything once, where the system can."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # workers import the main module again; what it needs from here they then have already
-    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] in ("search", "spaces")])
-    return context
+@dataclass(frozen=True)
+class _Ready:
+    """A worker has started; `failure` says why it could not."""
+
+    failure: str | None = None
 
 
 class LocalBackend:
@@ -40,13 +44,25 @@ class LocalBackend:
         data: the images; workers map the same copy from a temporary file.
         imports: modules every worker imports first.
         accelerator: "cpu", "cuda", or "auto" for CUDA where it is available.
+
+    Raises:
+        InputError: CUDA is asked for and not there, or there is no room for the images.
     """
 
     def __init__(self, workers: int, data: Data, imports: Sequence[str] = (), accelerator: str = "auto") -> None:
+        device = choose_device(accelerator)
         self._context = make_context()
-        self._folder = tempfile.TemporaryDirectory(prefix="smallnets-")
-        data.save(self._folder.name)
-        self._arguments = (self._folder.name, tuple(imports), choose_device(accelerator))
+        self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
+        try:
+            data.save(self._folder.name)
+        except OSError as error:
+            self._folder.cleanup()
+            raise InputError(
+                f"cannot write the images for the workers to {self._folder.name} ({error.strerror}); "
+                "the environment variable TMPDIR names another place"
+            ) from error
+        self._arguments = (self._folder.name, tuple(imports), device)
+        self._false_starts = 0
         self._workers = [_Worker(self._context, self._arguments) for _ in range(workers)]
 
     @property
@@ -55,33 +71,65 @@ class LocalBackend:
         return sum(worker.job is None for worker in self._workers)
 
     def start(self, job: Job) -> None:
-        """Gives a job to a free worker."""
-        worker = next(worker for worker in self._workers if worker.job is None)
-        worker.give(job)
+        """Gives a job to a free worker, first to one that has already started."""
+        free = [worker for worker in self._workers if worker.job is None]
+        max(free, key=lambda worker: worker.is_ready).give(job)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """What workers report; a worker that ended without a word has lost its job."""
-        ready = wait([worker.connection for worker in self._workers], timeout_s)
+        """What workers report; a worker that ended without a word has lost its job.
+
+        Raises:
+            InputError: workers cannot start.
+        """
+        ready = connection.wait([worker.connection for worker in self._workers], timeout_s)
         events: list[Event] = []
         for position, worker in enumerate(self._workers):
             if worker.connection not in ready:
                 continue
             try:
-                event = worker.connection.recv()
+                message = worker.connection.recv()
             except (EOFError, OSError):
-                if worker.job is not None:
-                    events.append(Lost(worker.job.number, worker.last_words()))
-                self._workers[position] = _Worker(self._context, self._arguments)
+                events += self._replace(position)
                 continue
-            if isinstance(event, Finished):
+            if isinstance(message, _Ready):
+                self._greet(worker, message)
+                continue
+            if isinstance(message, Finished):
                 worker.job = None
-            events.append(event)
+            events.append(message)
         return events
+
+    def _greet(self, worker: _Worker, message: _Ready) -> None:
+        if message.failure is not None:
+            raise InputError(f"a worker process cannot start: {message.failure}")
+        worker.is_ready = True
+        self._false_starts = 0
+
+    def _replace(self, position: int) -> list[Event]:
+        """Starts a worker in the place of one that has ended; the job of one that never began it passes to the new one."""
+        old = self._workers[position]
+        words = old.last_words()
+        if not old.is_ready:
+            self._false_starts += 1
+            if self._false_starts >= MAX_FALSE_STARTS:
+                raise InputError(
+                    f"worker processes cannot start: {self._false_starts} in a row ended before their first job (the last: {words})"
+                )
+        new = self._workers[position] = _Worker(self._context, self._arguments)
+        if old.job is None:
+            return []
+        if old.is_ready:
+            return [Lost(old.job.number, words)]
+        new.give(old.job)
+        return []
 
     def close(self) -> None:
         """Ends the workers at once."""
         for worker in self._workers:
-            worker.end()
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(timeout=10)
+            worker.connection.close()
         self._folder.cleanup()
 
 
@@ -90,6 +138,7 @@ class _Worker:
 
     def __init__(self, context: BaseContext, arguments: tuple[str, tuple[str, ...], str]) -> None:
         self.job: Job | None = None
+        self.is_ready = False
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, *arguments), daemon=True)  # type: ignore[attr-defined]
         self.process.start()
@@ -101,46 +150,58 @@ class _Worker:
             self.connection.send(job)
 
     def last_words(self) -> str:
+        self.connection.close()
         self.process.join(timeout=10)
         code = self.process.exitcode
         if code is not None and code < 0:
             return f"its worker was ended by {signal.Signals(-code).name}"
         return f"its worker ended with exit status {code}"
 
-    def end(self) -> None:
-        self.process.kill()
-        self.process.join(timeout=10)
-        self.connection.close()
-
 
 def choose_device(accelerator: str) -> str:
-    """The torch device of an accelerator by name."""
+    """The torch device of an accelerator by name.
+
+    Raises:
+        InputError: it is not there.
+    """
     if accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise InputError("backend.accelerator=cuda: PyTorch finds no CUDA device here; cpu or auto work everywhere")
     return accelerator
 
 
-def _work(connection: Connection, folder: str, imports: tuple[str, ...], device: str) -> None:
+def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str) -> None:
     """The life of a worker: a job at a time until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver decides
+    threading.Thread(target=_end_with_driver, args=(folder,), daemon=True).start()
     torch.set_num_threads(1)
-    import_user_modules(imports)
+    try:
+        import_user_modules(imports)
+    except InputError as error:  # the driver could import them: something is different here
+        driver.send(_Ready(str(error)))
+        return
     data = Data.open(Path(folder))
 
-    def send(event: Event) -> bool:
-        try:
-            connection.send(event)
-        except OSError:
-            os._exit(1)  # nobody is left to work for
+    def send(message: Event | _Ready) -> bool:
+        driver.send(message)
         return True
 
-    while True:
-        try:
-            job: Job = connection.recv()
-        except (EOFError, OSError):
-            return
+    with suppress(EOFError, OSError):  # nobody is left to work for
+        send(_Ready())
+        while True:
+            job: Job = driver.recv()
 
-        def on_epoch(epoch: Epoch, number: int = job.number) -> bool:
-            return send(EpochDone(number, epoch))
+            def on_epoch(epoch: Epoch, number: int = job.number) -> bool:
+                return send(EpochDone(number, epoch))
 
-        send(Finished(job.number, evaluate(job, data, device, on_epoch)))
+            send(Finished(job.number, evaluate(job, data, device, on_epoch)))
+
+
+def _end_with_driver(folder: str) -> None:
+    """Ends this process when the driver does, however it ends (kill -9 too), and takes away what the driver could not."""
+    driver = parent_process()
+    assert driver is not None
+    driver.join()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)

@@ -6,9 +6,11 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -17,6 +19,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from search.session import command
 from search.storage import DATABASE, open_study
 from spaces import SearchSpace, build, cost, decode
 from spaces.reference import read_yaml
@@ -28,6 +31,8 @@ layers:
   - {block: depthwise_separable, channels: 16, repeat: {int: [1, 3]}, kernel_size: {choice: [2, 3, 5]}}
 """
 QUICK = ["--config-dir", "own", "space=tiny", "data.limit=200", "train.epochs=1", "study=quick"]
+ENDLESS = [*QUICK, "train.epochs=1000000", "trials=30", "workers=2"]
+"""A search that is still in its first trials whenever a test comes to look."""
 
 
 @pytest.fixture
@@ -59,10 +64,27 @@ def run(home: Path, *arguments: str, module: str = "search.run", status: int = 0
     return out + err
 
 
+def wait_for(process: subprocess.Popen[str], folder: Path, number: int, state: TrialState) -> None:
+    """Waits until a command under way has so many trials in a state."""
+    deadline = time.monotonic() + 240
+    while count(folder, state) < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def count(folder: Path, *states: TrialState) -> int:
+    """How many trials in the storage are in one of these states; quick, and 0 where nothing is there yet."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT state FROM trials").fetchall()
+    except sqlite3.OperationalError:
+        return 0
+    return sum(name in {state.name for state in states} for (name,) in found)
+
+
 def finished(folder: Path) -> dict[int, tuple[TrialState, list[float] | None]]:
     """State and values of every finished trial in the storage."""
-    if not (folder / DATABASE).exists():
-        return {}
     try:
         study = open_study(folder, None, "quick")
     except ValueError:  # killed before the study existed
@@ -125,12 +147,10 @@ def test_a_killed_driver_loses_no_finished_trial(home: Path) -> None:
     arguments = [*QUICK, "trials=30", "workers=2", "sampler=random"]
     for kill in range(10):
         process = start(home, *arguments)
-        deadline = time.monotonic() + 120
-        # the first ones hit start-up, the others wait for work to be under way
-        while kill > 2 and len(finished(folder)) <= len(known) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        time.sleep(rng.uniform(0, 5 if kill <= 2 else 1))
-        process.send_signal(signal.SIGKILL)
+        if kill > 2:  # the first ones hit start-up, the others wait for work to be under way
+            wait_for(process, folder, len(known) + 1, TrialState.COMPLETE)
+        time.sleep(rng.uniform(0, 6 if kill <= 2 else 0.3))
+        process.kill()
         process.communicate()
         now = finished(folder)
         assert {number: now[number] for number in known} == known
@@ -143,30 +163,57 @@ def test_a_killed_driver_loses_no_finished_trial(home: Path) -> None:
     assert len({t.user_attrs["digest"] for t in originals}) == 30
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(home: Path) -> None:
-    arguments = [*QUICK, "trials=30", "workers=2"]
-    process = start(home, *arguments)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(home: Path, number: signal.Signals) -> None:
+    process = start(home, *ENDLESS)
     folder = home / "results" / "quick"
-    deadline = time.monotonic() + 120
-    while not finished(folder) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    wait_for(process, folder, 2, TrialState.RUNNING)
+    process.send_signal(number)
+    if number == signal.SIGINT:
+        process.send_signal(number)  # nobody presses it once
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     assert "Traceback" not in out + err
     assert "same command" in out
     assert (folder / "front.csv").exists()
-    states = {t.state for t in open_study(folder, None, "quick").trials}
-    assert TrialState.RUNNING not in states
-    assert TrialState.WAITING in states
+    assert {t.state for t in open_study(folder, None, "quick").trials} == {TrialState.WAITING}
+
+
+def test_ctrl_c_before_the_first_trial_ends_without_a_traceback(home: Path) -> None:
+    for wait_s in (0.3, 1.5):
+        process = start(home, *ENDLESS)
+        time.sleep(wait_s)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        assert "Traceback" not in out + err
+        assert process.returncode in (130, -signal.SIGINT), out + err
+
+
+def test_a_killed_driver_leaves_no_worker_and_no_files_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = home / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = start(home, *ENDLESS)
+    wait_for(process, home / "results" / "quick", 2, TrialState.RUNNING)
+    assert any(path.name.startswith("smallnets-") for path in temporary.iterdir())
+    process.kill()
+    process.communicate(timeout=60)  # returns when nobody holds the output any more: workers have ended
+    assert not any(path.name.startswith("smallnets-") for path in temporary.iterdir())
+
+
+def test_lines_come_as_the_search_goes(home: Path) -> None:
+    process = start(home, *QUICK, "train.epochs=30", "trials=30", "workers=1")
+    assert process.stdout is not None
+    assert "complete: accuracy" in process.stdout.readline()
+    assert count(home / "results" / "quick", TrialState.COMPLETE) < 30  # and not all at once, when it ends
+    process.kill()
+    process.communicate()
 
 
 def test_a_second_driver_on_the_same_study_is_refused(home: Path) -> None:
-    process = start(home, *QUICK, "trials=30", "workers=1")
-    deadline = time.monotonic() + 120
-    while not finished(home / "results" / "quick") and time.monotonic() < deadline:
-        time.sleep(0.2)
-    refused = run(home, *QUICK, "trials=30", status=2)
+    process = start(home, *ENDLESS)
+    wait_for(process, home / "results" / "quick", 1, TrialState.RUNNING)
+    refused = run(home, *ENDLESS, status=2)
     assert "another process is running the study" in refused
     assert "study=NAME" in refused
     process.kill()
@@ -191,7 +238,7 @@ class Faulty(nn.Module):
                 raise RuntimeError("the block's own words")
             if self.fault == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self.fault == "nan":
+            if self.fault == "diverges":
                 return self.conv(x) * float("nan")
             if self.fault == "memory":
                 torch.empty(2**50)
@@ -205,7 +252,7 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
     """A user's own block from the command line, which fails in every way there is."""
     (home / "my_blocks.py").write_text(BLOCK)
     (home / "own" / "space" / "faulty.yaml").write_text(
-        "layers: [{block: faulty, channels: 8, fault: {choice: [none, raises, dies, nan, memory]}}]"
+        "layers: [{block: faulty, channels: 8, fault: {choice: [none, raises, dies, diverges, memory]}}]"
     )
     run(
         home,
@@ -224,7 +271,7 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
         "none": "complete",
         "raises": "failed",
         "dies": "failed",
-        "nan": "failed",
+        "diverges": "failed",
         "memory": "failed",
     }
     reasons = originals["failure"]
@@ -232,7 +279,7 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
     assert reasons["raises"].startswith("exception")
     assert reasons["dies"].startswith("worker lost")
     assert "SIGKILL" in reasons["dies"]
-    assert reasons["nan"].startswith("diverged")
+    assert reasons["diverges"].startswith("diverged")
     assert reasons["memory"].startswith("out of memory")
 
 
@@ -261,21 +308,33 @@ def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Pa
         (["train.lrr=0.1"], ["lrr", "did you mean 'lr'"]),
         (["train.epochs=0"], ["train.epochs", "0"]),
         (["space.layers.0.stride=16"], ["stride 16", "below one pixel"]),
-        (["+space.layers.1.block=shufflenet_v1", "space.layers.1.channels=30", "space.width_multiplier=1.0"], ["30", "12"]),
+        (["space.width_multiplier=1", "space.layers.1={block: conv, channels: 10, groups: 4}"], ["layers.1", "10", "8 or 12"]),
+        (["backend.accelerator=gpu"], ["backend.accelerator", "gpu", "auto, cpu, cuda"]),
+        (["backend.retries=-1"], ["backend.retries", "-1"]),
         (["data=folder", "data.path=nowhere"], ["nowhere"]),
         (["objective.max_flops=1"], ["max_flops", "0%"]),
         (["sampler=tpee"], ["tpee", "did you mean 'tpe'"]),
         (["results_dir=/proc/nowhere"], ["/proc/nowhere", "results_dir"]),
         (["imports=[no_such_module]"], ["no_such_module"]),
+        (["trails=3"], ["trails", "did you mean 'trials'"]),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_clear_error_before_any_work(home: Path, arguments: list[str], words: list[str]) -> None:
-    said = run(home, *QUICK, *arguments, status=2)
+def test_bad_input_is_one_clear_error_before_any_work(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(sys, "argv", ["search.run", *QUICK, *arguments])
+    assert command() == 2
+    said = "".join(capsys.readouterr())
+    assert said.startswith("error:")
     assert said.count("error:") == 1
-    assert "Traceback" not in said
     for word in words:
         assert word in said
-    assert not (home / "results" / "quick" / "trials.csv").exists()
+    assert count(home / "results" / "quick", *TrialState) == 0
 
 
 def test_a_changed_config_is_refused_with_what_changed(home: Path) -> None:

@@ -1,0 +1,44 @@
+"""How worker processes are started: forked from a server that has imported everything once, where the system can."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+
+# This module imports nothing heavy: a command calls `start_server` before its own imports, which take as long.
+
+PRELOADED = ["search.backends.local"]
+"""What the server imports, and so every worker has: all that training needs."""
+
+
+def start_server() -> None:
+    """Starts the server, whose imports then go on beside those of this process; nothing where it runs, or cannot."""
+    if not _has_server():
+        return
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    # Ctrl-C reaches the whole process group; the server would end in a traceback while it still imports
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop_server() -> None:
+    """Ends the server at once, even amid its imports: it holds this process's output open, and a pipe's reader would wait."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+
+
+def make_context() -> BaseContext:
+    """What starts workers."""
+    start_server()
+    return multiprocessing.get_context("forkserver" if _has_server() else "spawn")
+
+
+def _has_server() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()

@@ -1,0 +1,129 @@
+"""One run of the search, from its config to its closing words: wires the parts together and nothing more."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from search.backends.base import BackendSettings
+from search.backends.local import LocalBackend
+from search.config import RunConfig, import_user_modules, run_command
+from search.data import Data, load
+from search.driver import explore
+from search.objective import Objective
+from search.overrides import hide_password
+from search.reporting.files import replace_file
+from search.reporting.progress import Progress
+from search.samplers import make_sampler
+from search.storage import lock, num_trials, open_storage, prepare_folder
+from search.study import Study
+from search.training import check_settings
+from spaces import SearchSpace
+
+EXAMPLES = [
+    "python -m search.run space=shuffle_agg",
+    "python -m search.run space=mobilenet_v2 data=cifar10 trials=100 workers=4",
+    "python -m search.run 'space.width_multiplier={choice: [0.5, 1.0]}' 'train.lr={float: [1e-3, 1e-1], log: true}'",
+    "python -m search.run -m space=shuffle_agg,mobilenet_v2 seed=0,1,2",
+]
+
+
+def run(config: RunConfig) -> int:
+    """Runs or resumes one study; returns the exit status.
+
+    Raises:
+        InputError: something the user gave is not right.
+        KeyboardInterrupt: the search was interrupted; what it found by then is written and said.
+    """
+    console = Console()
+    import_user_modules(config.imports)
+    objective = Objective.from_config(config.objective)
+    settings = BackendSettings.from_config(config.backend)
+    folder = Path(config.results_dir) / config.study
+    prepare_folder(folder)
+    with lock(folder):
+        data = load(config.data)
+        space = make_space(config, data)
+        storage = open_storage(folder, config.storage)
+        # a resumed sampler goes on instead of drawing the same candidates again
+        sampler = make_sampler(config.sampler, config.seed + num_trials(storage, config.study))
+        described = describe(config, data)
+        study = Study(space, objective, sampler, storage, name=config.study, trials=config.trials, config=described)
+        replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
+        interrupted = False
+        try:
+            with Progress(console) as progress:
+                backend = LocalBackend(config.workers, data, config.imports, settings.accelerator)
+                explore(study, backend, seed=config.seed, retries=settings.retries, watch=progress.update)
+        except KeyboardInterrupt:
+            interrupted = True
+        _report(study, folder, console, _next_command(config.trials, interrupted))
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0
+
+
+def make_space(config: RunConfig, data: Data) -> SearchSpace:
+    """The space over the data's images, every option of it tried out.
+
+    Raises:
+        InputError: something in the space or in the training's settings is not right.
+    """
+    source = f"space={config.choices['space']}"
+    space = SearchSpace(
+        config.space,
+        config.train,
+        in_channels=data.in_channels,
+        num_classes=data.num_classes,
+        resolution=data.resolution,
+        source=source,
+    )
+    space.check()
+    for candidate in space.coverage():
+        check_settings(candidate.hyperparameters)
+    return space
+
+
+def describe(config: RunConfig, data: Data) -> dict[str, Any]:
+    """The config as the study keeps it: resolved, with what identifies the images."""
+    described = asdict(config)
+    described["imports"] = list(config.imports)
+    described["storage"] = None if config.storage is None else hide_password(config.storage)
+    described["data"] = {**config.data, "fingerprint": data.fingerprint}
+    return described
+
+
+def _report(study: Study, folder: Path, console: Console, command: str) -> None:
+    # imported here: the first trial need not wait for what draws the last
+    from search.report import write_report
+    from search.reporting.summary import summary
+
+    trials, info = write_report(study.optuna_study, folder)
+    console.print(summary(trials, info, folder, command, width=console.width))
+    if study.stopped_early is not None:
+        console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
+
+
+def _next_command(trials: int, interrupted: bool) -> str:
+    """The command that goes on: the same after an interruption, else one for more trials."""
+    arguments = sys.argv[1:]
+    if not interrupted:
+        arguments = [*(a for a in arguments if not a.startswith("trials=")), f"trials={2 * trials}"]
+    command = shlex.join(["python", "-m", "search.run", *arguments])
+    return f"the same command again; it goes on where it was stopped ({command})" if interrupted else command
+
+
+def command() -> int:
+    """The command on the process's arguments; returns its exit status."""
+    return run_command(
+        run,
+        RunConfig.from_mapping,
+        description="Searches for small, fast convolutional networks and writes the front to results/<study>/.",
+        examples=EXAMPLES,
+    )
