@@ -119,7 +119,7 @@ def known_costs(trials: pd.DataFrame) -> list[str]:
 
 
 def count_states(trials: pd.DataFrame) -> dict[str, int]:
-    """How many trials are in each state that occurs, in the order of `STATES`; at the end, as "duplicate", those that repeat one."""
+    """How many trials are in each state that occurs, in the order of `STATES`; last, as "duplicate", those that repeat another."""
     evaluated = originals(trials)
     counts = Counter(evaluated["state"])
     counts["duplicate"] = len(trials) - len(evaluated)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from tests.search.conftest import SMALL, instant_outcome
 
 from search.objective import Objective
 from search.samplers import SAMPLERS, make_sampler
 from search.study import Outcome, Study
 from spaces import InputError, SearchSpace
+from tests.search.conftest import SMALL, instant_outcome
 
 TARGETS = [{}, {"target": 60_000.0, "beta": -1.0}, {"max_flops": 100_000.0}]
 

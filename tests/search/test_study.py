@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 import pytest
-from tests.search.conftest import SMALL, instant_outcome
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
@@ -16,7 +15,7 @@ from search.objective import Objective
 from search.storage import DATABASE, lock, open_database, prepare_folder
 from search.study import MAX_DUPLICATES, Outcome, Study
 from spaces import InputError, SearchSpace
-
+from tests.search.conftest import SMALL, instant_outcome
 
 TWO = {"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}
 
