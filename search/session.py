@@ -14,10 +14,10 @@ from rich.console import Console
 from search.backends.base import BackendSettings
 from search.backends.local import LocalBackend
 from search.config import RunConfig, import_user_modules, run_command
+from search.config.overrides import hide_password
 from search.data import Data, load
 from search.driver import explore
 from search.objective import Objective
-from search.overrides import hide_password
 from search.reporting.files import replace_file
 from search.reporting.progress import Progress
 from search.samplers import make_sampler

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/pricing.py [--space all_blocks] [--count 10000]
 
-Cold: no architecture was priced before and no block's cost is known. Warm: the same architectures again. The rival builds each network
-on the meta device and counts one forward pass, as one would without closed forms; it is timed on fewer architectures, of the same draw.
+Cold: no architecture was priced before and no block's cost is known. Warm: the same architectures again. The rival builds each
+network on the meta device and counts one forward pass, as one would without closed forms; it is timed on fewer architectures, of the
+same draw.
 """
 
 from __future__ import annotations

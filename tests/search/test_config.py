@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from search.config import CONF, RunConfig, compose, import_user_modules, run_command
-from search.overrides import check_study_name, default_study_name, hide_password, read_jobs
+from search.config.overrides import check_study_name, default_study_name, hide_password, read_jobs
 from spaces.errors import InputError
 
 FILES = {

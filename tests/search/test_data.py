@@ -18,7 +18,7 @@ from PIL import Image
 
 import conf
 from search.data import Data, check_settings, load, load_test
-from search.images import Held, Streamed, augment, resize
+from search.data.images import Held, Streamed, augment, resize
 from spaces.errors import InputError
 
 CIFAR10 = os.environ.get("CIFAR10_DIR")

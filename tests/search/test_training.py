@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import conf
 from search.data import Data, load
-from search.images import Held
+from search.data.images import Held
 from search.training import (
     Diverged,
     Epoch,

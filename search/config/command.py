@@ -22,11 +22,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from search.config_files import ConfigFiles, config_loader
-from search.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
+from search.config.files import ConfigFiles, config_loader
+from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
 from spaces.errors import InputError, did_you_mean
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
 
 PATH_KEYS = ("results_dir", "data.path", "device.table", "architecture")

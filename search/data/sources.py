@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from search.columns import find_columns, read_labels
+from search.data.columns import find_columns, read_labels
 from spaces.blocks.ops import Size
 from spaces.errors import InputError, did_you_mean
 

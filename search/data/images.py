@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from search.sources import Table, open_source
+from search.data.sources import Table, open_source
 from spaces.blocks.ops import Size
 from spaces.errors import InputError
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.images import Held, Images, Streamed, augment
-from search.sources import Table, open_source
+from search.data.images import Held, Images, Streamed, augment
+from search.data.sources import Table, open_source
 from spaces.blocks.ops import Size
 from spaces.errors import InputError, did_you_mean
 
