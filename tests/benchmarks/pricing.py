@@ -3,8 +3,7 @@
     python tests/benchmarks/pricing.py [--space all_blocks] [--count 10000]
 
 Cold: no architecture was priced before and no block's cost is known. Warm: the same architectures again. The rival builds each
-network on the meta device and counts one forward pass, as one would without closed forms; it is timed on fewer architectures, of the
-same draw.
+network on the meta device and counts one forward pass, as one would without closed forms; it is timed on fewer of them.
 """
 
 from __future__ import annotations
