@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -190,8 +191,7 @@ def test_ctrl_c_before_the_first_trial_ends_without_a_traceback(home: Path) -> N
 
 
 def test_a_killed_driver_leaves_no_worker_and_no_files_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    temporary = home / "temporary"
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: that of a socket in it is bounded
     monkeypatch.setenv("TMPDIR", str(temporary))
     process = start(home, *ENDLESS)
     wait_for(process, home / "results" / "quick", 2, TrialState.RUNNING)

@@ -80,12 +80,13 @@ def test_page_shows_the_table_and_runs_nothing(desktop: tuple[Page, list[str]], 
     assert drawn["front"]["numbers"] == members["number"].tolist()
     assert drawn["front"]["x"] == members["flops"].tolist()
     assert drawn["front"]["y"] == members["accuracy"].tolist()
-    complete = trials[(trials["state"] == "complete") & ~trials["number"].isin(members["number"])]
+    originals = trials[trials["duplicate_of"].isna()]
+    complete = originals[(originals["state"] == "complete") & ~originals["number"].isin(members["number"])]
     assert drawn["dominated"]["numbers"] == complete["number"].tolist()
     for kind in ("stopped", "failed"):
-        assert drawn[kind]["numbers"] == trials[trials["state"] == kind]["number"].tolist()
+        assert drawn[kind]["numbers"] == originals[originals["state"] == kind]["number"].tolist()
     num_markers = page.evaluate("document.querySelectorAll('#chart .scatterlayer .point').length")
-    assert num_markers == sum(trials["state"].isin(["complete", "stopped", "failed"]))
+    assert num_markers == sum(originals["state"].isin(["complete", "stopped", "failed"]))
 
     cells = "[...document.querySelectorAll('td.{}')].map(cell => Number(cell.dataset.value))"
     for column in ("number", "flops", "params", "accuracy", "reward"):
