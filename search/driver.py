@@ -22,8 +22,9 @@ Watcher = Callable[[Status, Ended | None], None]
 def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: Watcher) -> None:
     """Trains what the study asks for until it has enough.
 
-    A trial whose worker died starts again, `retries` times at the most, then it is a failure. On Ctrl-C or SIGTERM the workers are
-    ended, running trials are queued again in the study, and KeyboardInterrupt is raised.
+    One proposal is always made ahead: a worker that becomes free goes on at once, and waits neither for the sampler nor for the
+    storage. A trial whose worker died starts again, `retries` times at the most, then it is a failure. On Ctrl-C or SIGTERM the
+    workers are ended, running trials are queued again in the study, and KeyboardInterrupt is raised.
 
     Args:
         study: proposes and records.
@@ -49,13 +50,13 @@ def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: W
 class _Interruption:
     """Ctrl-C and SIGTERM (a batch system, `docker stop`): noted first, so that no proposal or result is left half written.
 
-    The loop looks at `requested` between two steps. A second signal does not wait for that.
+    The loop looks at `requested` between two steps. The third signal no longer waits for that: something must have got stuck.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.requested = False
+        self._num_signals = 0
         self._held = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -67,14 +68,19 @@ class _Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._num_signals > 0
+
     def hold(self) -> None:
         """From here on nothing interrupts: what follows is short, and must be done."""
         self._held = True
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested and not self._held:
+        self._num_signals += 1
+        if self._num_signals >= 3 and not self._held:
             raise KeyboardInterrupt
-        self.requested = True
 
 
 class _Search:
@@ -89,20 +95,22 @@ class _Search:
         self.tally = _Tally(study)
         self.jobs: dict[int, tuple[Proposal, Job]] = {}
         self.losses: Counter[int] = Counter()
+        self.ahead: Proposal | None = None
 
     def start_jobs(self, interruption: _Interruption) -> bool:
-        """Fills the free workers; False where nothing runs and nothing is left to run."""
-        while self.backend.num_free and not interruption.requested and (proposal := self.study.ask()) is not None:
-            candidate = proposal.candidate
-            job = Job(proposal.number, candidate.architecture.to_dict(), candidate.hyperparameters, self.seed)
-            self.jobs[job.number] = proposal, job
-            self.backend.start(job)
+        """Fills the free workers and makes a proposal ahead; False where nothing runs and nothing is left to run."""
+        while not interruption.requested:
+            if self.ahead is None:
+                self.ahead = self.study.ask()
+            if not self._start_ahead():
+                break
         self.watch(self.tally.status(len(self.jobs)), None)
         return bool(self.jobs)
 
     def handle(self, event: Event) -> None:
         """Passes an event on to the study."""
         if isinstance(event, Finished):
+            self._start_ahead()  # before the books are kept
             self._tell(event.number, event.outcome)
         elif isinstance(event, Lost):
             self.losses[event.number] += 1
@@ -110,6 +118,17 @@ class _Search:
                 self.backend.start(self.jobs[event.number][1])
             else:
                 self._tell(event.number, Outcome("failed", failure=f"worker lost: {event.reason}"))
+
+    def _start_ahead(self) -> bool:
+        """Starts the proposal made ahead; False where there is none, or no worker for it."""
+        if self.ahead is None or not self.backend.num_free:
+            return False
+        candidate = self.ahead.candidate
+        job = Job(self.ahead.number, candidate.architecture.to_dict(), candidate.hyperparameters, self.seed)
+        self.jobs[job.number] = self.ahead, job
+        self.ahead = None
+        self.backend.start(job)
+        return True
 
     def _tell(self, number: int, outcome: Outcome) -> None:
         self.study.tell(number, outcome)
