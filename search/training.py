@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from search import checkpoint as checkpoints
 from search.data import Data
 from spaces.blocks.ops import Size
 from spaces.errors import InputError, did_you_mean
@@ -72,6 +74,7 @@ def train(
     seed: int,
     device: str = "cpu",
     on_epoch: Callable[[Epoch], bool] | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
     """Trains a network from scratch on the training split and measures it on the validation split after every epoch.
 
@@ -80,12 +83,14 @@ def train(
     Args:
         settings: the keys of conf/train/short.yaml, every value decided.
         resolution: (height, width) in pixels of the images it is given.
-        on_epoch: told of every epoch; False ends the training.
+        on_epoch: told of every epoch, those of the checkpoint too; False ends the training.
+        checkpoint: a file that holds the training after its last finished epoch. Where it exists, training goes on from it and
+            ends as if it had never been interrupted, to the bit on the same machine. It stays when training has ended.
 
     Raises:
         Diverged: a loss or an output that is NaN or infinite.
         OutOfMemory: on the device or in main memory.
-        InputError: as `check_settings`.
+        InputError: as `check_settings`; a checkpoint that cannot be read or is of another training.
     """
     settings = check_settings(settings)
     with _reproducible(seed, device), _memory_errors():
@@ -94,16 +99,25 @@ def train(
         network.to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         run = _Run(network, data, settings, resolution, seed, device)
-        curve: list[float] = []
+        saved = None if checkpoint is None else checkpoints.load(checkpoint)
+        reached = [] if saved is None else run.restore(saved, f"{checkpoint}")
+        start -= reached[-1].seconds if reached else 0.0
+        history: list[Epoch] = []
         for number in range(1, settings["epochs"] + 1):
-            loss = run.train_epoch()
-            accuracy, top5 = evaluate(network, data, "validation", resolution=resolution, device=device)
-            curve.append(accuracy)
-            epoch = Epoch(number, accuracy, top5, loss, time.perf_counter() - start)
+            if number <= len(reached):
+                epoch = reached[number - 1]
+            else:
+                loss = run.train_epoch()
+                accuracy, top5 = evaluate(network, data, "validation", resolution=resolution, device=device)
+                epoch = Epoch(number, accuracy, top5, loss, time.perf_counter() - start)
+            history.append(epoch)
+            if checkpoint is not None and number > len(reached):
+                checkpoints.save(checkpoint, run.state(history))
             if on_epoch is not None and not on_epoch(epoch):
                 break
+        curve = tuple(epoch.accuracy for epoch in history)
         stopped = len(curve) < settings["epochs"]
-        return Result(accuracy, top5, len(curve), time.perf_counter() - start, tuple(curve), stopped)
+        return Result(curve[-1], epoch.accuracy_top5, len(curve), time.perf_counter() - start, curve, stopped)
 
 
 class _Run:
@@ -115,15 +129,59 @@ class _Run:
         self.network = network
         self.settings = settings
         self.device = device
+        self.identity = {
+            "settings": dict(settings),
+            "seed": seed,
+            "resolution": list(resolution),
+            "data": data.fingerprint,
+            "weights": {name: list(value.shape) for name, value in network.state_dict().items()},
+        }
         self.generator = torch.Generator().manual_seed(seed)
         batch_size = min(settings["batch_size"], data.sizes["train"])
         self.batches = lambda: data.batches(
             "train", batch_size, resolution=resolution, generator=self.generator, train=True, device=device
         )
         full, rest = divmod(data.sizes["train"], batch_size)
-        steps = settings["epochs"] * (full + (rest > 1))
-        self.rates = iter(learning_rates(settings, steps))
+        self.steps = full + (rest > 1)
+        self.rates = iter(learning_rates(settings, settings["epochs"] * self.steps))
         self.optimizer = make_optimizer(network, settings)
+
+    def state(self, history: Sequence[Epoch]) -> dict[str, Any]:
+        """All that the next epoch depends on, and what the ones before came to."""
+        on_cuda = self.device.startswith("cuda")
+        return {
+            "identity": self.identity,
+            "history": [list(epoch) for epoch in history],
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if on_cuda else None,
+        }
+
+    def restore(self, state: Mapping[str, Any], where: str) -> list[Epoch]:
+        """Takes up a training that was interrupted; returns its epochs.
+
+        Raises:
+            InputError: the state is of another training.
+        """
+        saved = state.get("identity")
+        if saved != self.identity:
+            known = saved if isinstance(saved, Mapping) else {}
+            other = [key for key, value in self.identity.items() if known.get(key) != value]
+            raise InputError(
+                f"{where} is the checkpoint of a training with other {' and '.join(other)}; delete it to begin anew"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["order"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and self.device.startswith("cuda"):
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        history = [Epoch(*values) for values in state["history"]]
+        for _ in range(len(history) * self.steps):
+            next(self.rates)
+        return history
 
     def train_epoch(self) -> float:
         """Runs one epoch; returns its mean loss."""

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Writes a text file by replacing it whole; its folder is made where it is missing.
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Writes a file by replacing it whole, text as UTF-8; its folder is made where it is missing.
 
-    Whoever reads, or interrupts, finds the old text or the new one. No file of another name stays behind.
+    Whoever reads, or interrupts, finds the old content or the new one. No file of another name stays behind.
 
     Raises:
         OSError: the folder or the file cannot be written.
     """
+    written = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename is atomic only within one file system.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(written)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private; a result is as readable as any other
         os.replace(temporary, path)
     except BaseException:

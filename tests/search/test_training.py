@@ -158,6 +158,84 @@ def test_the_callers_generator_is_left_alone(digits: Data) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+# --- interrupted and taken up -----------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a process between two epochs."""
+
+
+def interrupted(data: Data, path: Path, settings: dict[str, Any], after: int) -> None:
+    def kill(epoch: Epoch) -> bool:
+        if epoch.epoch == after:
+            raise Killed
+        return True
+
+    with pytest.raises(Killed):
+        train(small(), data, settings, resolution=(8, 8), seed=3, on_epoch=kill, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "adamw", "lr": 0.01, "schedule": "cosine"}, {"momentum": 0.0, "batch_size": 299}]
+)
+def test_a_resumed_training_ends_as_if_uninterrupted(digits: Data, tmp_path: Path, changes: dict[str, Any]) -> None:
+    settings, data = {**SHORT, "epochs": 5, **changes}, replace(digits, augment=True)
+    whole, parts = small(), small()
+    expected = train(whole, data, settings, resolution=(8, 8), seed=3)
+    told: list[Epoch] = []
+
+    def tell(epoch: Epoch) -> bool:
+        told.append(epoch)
+        return True
+
+    path = tmp_path / "training.checkpoint"
+    for after in (2, 4):
+        interrupted(data, path, settings, after)
+        torch.rand(7)
+    result = train(parts, data, settings, resolution=(8, 8), seed=3, on_epoch=tell, checkpoint=path)
+    assert (result.curve, result.epochs, result.stopped) == (expected.curve, 5, False)
+    assert [epoch.epoch for epoch in told] == [1, 2, 3, 4, 5], "those before the interruption too"
+    assert [epoch.seconds for epoch in told] == sorted(epoch.seconds for epoch in told)
+    for (name, ours), theirs in zip(parts.state_dict().items(), whole.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+    again = small()
+    finished = train(again, data, settings, resolution=(8, 8), seed=3, checkpoint=path)
+    assert finished.curve == expected.curve, "a finished training is not run again"
+    assert torch.equal(again.state_dict()["0.0.weight"], whole.state_dict()["0.0.weight"])
+
+
+def test_a_checkpoint_of_another_training_is_refused(digits: Data, tmp_path: Path) -> None:
+    path = tmp_path / "training.checkpoint"
+    run_it = {"resolution": (8, 8), "seed": 3, "checkpoint": path}
+    interrupted(digits, path, SHORT, 1)
+    for network, data, changes, word in (
+        (small(), digits, {"seed": 4}, "other seed"),
+        (small(), digits, {"resolution": (6, 6)}, "other resolution"),
+        (small(classes=9), digits, {}, "other weights"),
+        (small(), replace(digits, fingerprint="another"), {}, "other data"),
+    ):
+        with pytest.raises(InputError, match=word):
+            train(network, data, SHORT, **{**run_it, **changes})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="other settings"):
+        train(small(), digits, {**SHORT, "lr": 0.3}, **run_it)  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_and_not_run(digits: Data, tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "has run",)
+
+    path = tmp_path / "training.checkpoint"
+    for content in (b"", b"nonsense", None):
+        if content is None:
+            torch.save({"network": Hostile()}, path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match="delete it to begin anew"):
+            train(small(), digits, SHORT, resolution=(8, 8), seed=3, checkpoint=path)
+    assert not (tmp_path / "has run").exists()
+
+
 # --- initialisation, optimizer, schedule ------------------------------------------------------------------------------
 
 
