@@ -17,10 +17,11 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.costs import Costs
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
-from spaces import Architecture, Candidate, Decision, InputError, SearchSpace, cost
+from spaces import Candidate, Decision, InputError, SearchSpace
 from spaces.values import Choice, Float, Value
 
 MAX_DUPLICATES = 100
@@ -46,12 +47,6 @@ class Proposal:
     costs: dict[str, float]
 
 
-def exact_costs(architecture: Architecture) -> dict[str, float]:
-    """The costs known without measuring, by their names in the trials table."""
-    total = cost(architecture)
-    return {"flops": total.flops, "params": total.params}
-
-
 class Study:
     """One search: a space, an objective and a sampler over a storage.
 
@@ -64,6 +59,7 @@ class Study:
         storage: the only truth about the study.
         name: of the study in the storage.
         trials: how many candidates to evaluate in all; duplicates of evaluated ones do not count.
+        costs: prices candidates; a trial keeps what it was priced at.
         config: what defines the study; a resumed study is compared with it.
 
     Raises:
@@ -79,9 +75,11 @@ class Study:
         *,
         name: str = "study",
         trials: int,
+        costs: Costs | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         self.space = space
+        self._costs = Costs(wanted=(objective.cost, *objective.limits)) if costs is None else costs
         self._storage = storage
         self.trials = trials
         self.stopped_early: str | None = None
@@ -101,7 +99,7 @@ class Study:
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])
         if isinstance(sampler, SpaceSampler):
-            sampler.bind(space, self.objective, exact_costs)
+            sampler.bind(space, self.objective, self._costs)
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
         self._copies: dict[int, list[int]] = {}
@@ -127,7 +125,7 @@ class Study:
         """What the evaluated candidates came to, with their costs; neither duplicates nor infeasible ones."""
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
-                yield _outcome_of(trial), _costs_of(trial)
+                yield _outcome_of(trial), _costs_in(trial.user_attrs)
 
     def ask(self) -> Proposal | None:
         """The next candidate to train; None where enough are done or running, or the sampler finds nothing new."""
@@ -172,16 +170,13 @@ class Study:
         trial = self._study.ask()
         decisions = self.space.decide(lambda decision: _suggest(trial, decision))
         candidate = self.space.candidate(decisions)
-        costs = exact_costs(candidate.architecture)
-        attributes = {
-            "digest": candidate.architecture.digest,
-            "architecture": candidate.architecture.to_dict(),
-            **costs,
-        }
-        if trial.user_attrs.get("digest") != attributes["digest"]:
-            for key, value in attributes.items():
+        digest = candidate.architecture.digest
+        known = trial.user_attrs
+        if known.get("digest") != digest:
+            known = self._costs.record(candidate.architecture)
+            for key, value in {"architecture": candidate.architecture.to_dict(), **known, "digest": digest}.items():
                 trial.set_user_attr(key, value)
-        return Proposal(trial.number, candidate, costs), trial
+        return Proposal(trial.number, candidate, _costs_in(known)), trial
 
     def _reject(self, trial: optuna.Trial, violations: Mapping[str, float], costs: Mapping[str, float]) -> None:
         for name, excess in violations.items():
@@ -197,7 +192,7 @@ class Study:
             self._copies.setdefault(original, []).append(trial.number)
             return
         known = self._storage.get_trial(self._trial_id(original))
-        self._finish(trial.number, _outcome_of(known), _costs_of(known))
+        self._finish(trial.number, _outcome_of(known), _costs_in(known.user_attrs))
         self._num_duplicates += 1
 
     def _finish(self, number: int, outcome: Outcome, costs: Mapping[str, float]) -> None:
@@ -243,7 +238,7 @@ class Study:
     def _reference(self, objective: Objective) -> dict[str, Any]:
         """What hypervolumes and rewards of this study refer to, found on random architectures within the hard limits."""
         rng = np.random.default_rng(0)
-        sampled = [exact_costs(self.space.random(rng).architecture) for _ in range(NUM_REFERENCE)]
+        sampled = [self._costs(self.space.random(rng).architecture) for _ in range(NUM_REFERENCE)]
         feasible = [c for c in sampled if all(excess <= 0 for excess in objective.violations(c).values())]
         if not feasible:
             least = {name: min(costs[name] for costs in sampled) for name in objective.limits}
@@ -303,8 +298,9 @@ def _outcome_of(trial: FrozenTrial) -> Outcome:
     )
 
 
-def _costs_of(trial: FrozenTrial) -> dict[str, float]:
-    return {name: trial.user_attrs[name] for name in COSTS if name in trial.user_attrs}
+def _costs_in(attributes: Mapping[str, Any]) -> dict[str, float]:
+    """The costs among a trial's attributes."""
+    return {name: attributes[name] for name in COSTS if name in attributes}
 
 
 def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:

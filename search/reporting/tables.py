@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.objective import Objective, front_points, reference_point
+from search.objective import COSTS, Objective, front_points, reference_point
 from search.pareto import hypervolume, non_dominated
 from search.reporting.files import replace_file
 from search.reporting.text import is_missing
@@ -23,6 +23,9 @@ TRIAL_COLUMNS = (
     "flops",
     "params",
     "latency_ms",
+    "latency_error",
+    "memory_access",
+    "activation_bytes",
     "reward",
     "epochs",
     "seconds",
@@ -35,8 +38,8 @@ TRIAL_COLUMNS = (
 STATES = ("complete", "stopped", "failed", "infeasible", "running", "waiting")
 """What a trial can be. Only complete ones, trained in full, can be on a front; a duplicate has its original's state."""
 
-_COUNTS = ("number", "flops", "params", "epochs", "duplicate_of")
-_NUMBERS = ("accuracy", "accuracy_top5", "latency_ms", "reward", "seconds")
+_COUNTS = ("number", "flops", "params", "memory_access", "activation_bytes", "epochs", "duplicate_of")
+_NUMBERS = ("accuracy", "accuracy_top5", "latency_ms", "latency_error", "reward", "seconds")
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,8 @@ def floats(trials: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 
 def known_costs(trials: pd.DataFrame) -> list[str]:
-    """The costs the table has values of: FLOPs, parameters and, where it was measured, latency."""
-    return [cost for cost in ("flops", "params", "latency_ms") if trials[cost].notna().any()]
+    """The costs the table has values of: those counted and, where a device was measured, latency."""
+    return [cost for cost in COSTS if trials[cost].notna().any()]
 
 
 def count_states(trials: pd.DataFrame) -> dict[str, int]:

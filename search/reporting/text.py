@@ -12,6 +12,8 @@ COST_LABELS = {
     "flops": "FLOPs (multiply-adds)",
     "params": "Parameters",
     "latency_ms": "Latency (ms)",
+    "memory_access": "Memory access (bytes)",
+    "activation_bytes": "Activations (bytes)",
 }
 """How a cost's column is named where a person reads it."""
 
@@ -26,7 +28,13 @@ STATE_WORDS = {
 }
 """How a trial's state is called where a person reads it, and what it is called where it repeats another."""
 
-_SHORT_COSTS = {"flops": "FLOPs", "params": "parameters", "latency_ms": "ms"}
+_SHORT_COSTS = {
+    "flops": "FLOPs",
+    "params": "parameters",
+    "latency_ms": "ms",
+    "memory_access": "bytes moved",
+    "activation_bytes": "bytes alive",
+}
 _PREFIXES = (("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12))
 _MAX_VALUE = 60
 

@@ -20,9 +20,10 @@ import yaml
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 
+from search.costs import Costs
 from search.objective import Objective, front_points, reference_point
 from search.pareto import hypervolume, hypervolume_curve, non_dominated
-from search.study import Outcome, Study, exact_costs
+from search.study import Outcome, Study
 from spaces import Candidate, SearchSpace
 from spaces.costs import layer_costs
 
@@ -212,7 +213,7 @@ class _Chain:
         for width in _WIDTHS:
             candidate = self.space.candidate(self._decisions(width, 0, self.options[-1]))
             others = sum(self.flops[width, i, self.options[-1]] for i in range(len(_CHANNELS)))
-            fixed = exact_costs(candidate.architecture)["flops"] - others
+            fixed = Costs()(candidate.architecture)["flops"] - others
             states = {None: np.array([[fixed, self.width_bonus[width]]])}
             for i in range(len(_CHANNELS)):
                 states = self._step(width, i, states)  # type: ignore[arg-type, assignment]
@@ -253,5 +254,5 @@ def table(path: Path) -> Problem:
         candidate = space.candidate(json.loads(row["decisions"]))
         curve = tuple(float(row[key]) for key in row if key.startswith("accuracy_"))
         known[candidate.digest] = curve
-        pairs.append((exact_costs(candidate.architecture)["flops"], curve[-1]))
+        pairs.append((Costs()(candidate.architecture)["flops"], curve[-1]))
     return Problem(path.stem, space, lambda candidate: known[candidate.digest], _front_of(np.array(pairs, dtype=float)))

@@ -27,9 +27,9 @@ import yaml
 from problems import TABLES
 
 from search.config import CONF
+from search.costs import Costs
 from search.data import Data, load
 from search.samplers.pool import enumerate_decisions
-from search.study import exact_costs
 from search.training import Diverged, train
 from spaces import Candidate, SearchSpace, build
 
@@ -78,7 +78,7 @@ def train_one(name: str, candidate: Candidate) -> dict[str, Any]:
     accuracies = {f"accuracy_{i + 1}": f"{accuracy:.5f}" for i, accuracy in enumerate(curve)}
     return {
         "digest": candidate.digest,
-        **exact_costs(architecture),
+        **Costs()(architecture),
         **accuracies,
         "seconds": f"{time.perf_counter() - start:.2f}",
         "decisions": json.dumps(candidate.decisions),

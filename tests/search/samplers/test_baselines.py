@@ -6,17 +6,18 @@ import numpy as np
 import optuna
 import pytest
 
+from search.costs import Costs
 from search.objective import Objective
 from search.samplers import SpaceSampler
 from search.samplers.base import Past, Result
 from search.samplers.evolution import RegularizedEvolution
 from search.samplers.reinforce import Reinforce
-from search.study import Outcome, Study, exact_costs
+from search.study import Outcome, Study
 from spaces import SearchSpace
 
 
 def bound(sampler: SpaceSampler, space: SearchSpace, target: float = 1e9) -> SpaceSampler:
-    sampler.bind(space, Objective(target=target), exact_costs)
+    sampler.bind(space, Objective(target=target), Costs())
     return sampler
 
 

@@ -1,0 +1,51 @@
+"""What is known of a candidate before it is trained: exact counts, and the latency predicted for a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from search.latency.predictor import Predictor
+from spaces import Architecture, InputError, cost
+from spaces.memory import activation_bytes, memory_access
+
+_COUNTED = {"memory_access": memory_access, "activation_bytes": activation_bytes}
+"""Bytes by name: those moved, and the most alive at once."""
+
+
+class Costs:
+    """Prices candidates.
+
+    Args:
+        predictor: of the device that latency is meant on; None: it is not known.
+        wanted: names of costs beside `flops`, `params` and `latency_ms` by which candidates are chosen.
+
+    Raises:
+        InputError: latency is wanted, and there is no device.
+    """
+
+    def __init__(self, predictor: Predictor | None = None, wanted: Iterable[str] = ()) -> None:
+        wanted = set(wanted)
+        if predictor is None and "latency_ms" in wanted:
+            raise InputError("objective: latency_ms is known where a device is measured: device=onnxruntime")
+        self._predictor = predictor
+        self._counted = [name for name in _COUNTED if name in wanted]
+
+    def __call__(self, architecture: Architecture) -> dict[str, float]:
+        """The costs by which a search chooses, by their names in the trials table.
+
+        Raises:
+            InputError: the network cannot be built.
+        """
+        total = cost(architecture)
+        costs: dict[str, float] = {"flops": total.flops, "params": total.params}
+        if self._predictor is not None:
+            costs["latency_ms"] = self._predictor.predict([architecture]).latency_ms.item()
+        return costs | {name: _COUNTED[name](architecture) for name in self._counted}
+
+    def record(self, architecture: Architecture) -> dict[str, Any]:
+        """What a trial keeps: its costs, and `latency_error`, the relative standard deviation of the predicted latency."""
+        known: dict[str, Any] = self(architecture)
+        if self._predictor is not None:
+            known["latency_error"] = self._predictor.predict([architecture]).error.item()
+        return known
