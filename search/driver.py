@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-from search.backends.base import Backend, Event, Finished, Job, Lost
+from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost
 from search.objective import front_points, reference_point
 from search.outcome import Outcome
 from search.pareto import Front
@@ -109,7 +109,10 @@ class _Search:
 
     def handle(self, event: Event) -> None:
         """Passes an event on to the study."""
-        if isinstance(event, Finished):
+        if isinstance(event, EpochDone):
+            if event.epoch.epoch in self.jobs[event.number][1].rungs:
+                self.backend.answer(event.number, True)
+        elif isinstance(event, Finished):
             self._start_ahead()  # before the books are kept
             self._tell(event.number, event.outcome)
         elif isinstance(event, Lost):

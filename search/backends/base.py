@@ -57,11 +57,13 @@ class Job:
     """Its canonical description."""
     hyperparameters: dict[str, Any]
     seed: int
+    rungs: tuple[int, ...] = ()
+    """Epochs, before the last one, after which it waits for `Backend.answer`; between them it runs freely."""
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """A job reached the end of an epoch."""
+    """A job reached the end of an epoch; where that is one of its rungs, it waits for an answer."""
 
     number: int
     epoch: Epoch
@@ -100,6 +102,10 @@ class Backend(Protocol):
 
     def wait(self, timeout_s: float) -> list[Event]:
         """What happened to the jobs, as soon as anything does; empty after `timeout_s`."""
+        ...
+
+    def answer(self, number: int, go_on: bool) -> None:
+        """Tells a job that waits at a rung to train on, or to stop there; nothing where the job is gone by now."""
         ...
 
     def close(self) -> None:

@@ -99,6 +99,12 @@ class LocalBackend:
             events.append(message)
         return events
 
+    def answer(self, number: int, go_on: bool) -> None:
+        """Tells the worker that waits at a rung of this job."""
+        for worker in self._workers:
+            if worker.job is not None and worker.job.number == number:
+                worker.tell(go_on)
+
     def _greet(self, worker: _Worker, message: _Ready) -> None:
         if message.failure is not None:
             raise InputError(f"a worker process cannot start: {message.failure}")
@@ -146,8 +152,11 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         self.job = job
+        self.tell(job)
+
+    def tell(self, message: Job | bool) -> None:
         with suppress(OSError):  # it has died; `wait` finds the connection closed and says so
-            self.connection.send(job)
+            self.connection.send(message)
 
     def last_words(self) -> str:
         self.connection.close()
@@ -183,19 +192,16 @@ def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str
         return
     data = Data.open(Path(folder))
 
-    def send(message: Event | _Ready) -> bool:
-        driver.send(message)
-        return True
-
     with suppress(EOFError, OSError):  # nobody is left to work for
-        send(_Ready())
+        driver.send(_Ready())
         while True:
             job: Job = driver.recv()
 
-            def on_epoch(epoch: Epoch, number: int = job.number) -> bool:
-                return send(EpochDone(number, epoch))
+            def on_epoch(epoch: Epoch, job: Job = job) -> bool:
+                driver.send(EpochDone(job.number, epoch))
+                return bool(driver.recv()) if epoch.epoch in job.rungs else True
 
-            send(Finished(job.number, evaluate(job, data, device, on_epoch)))
+            driver.send(Finished(job.number, evaluate(job, data, device, on_epoch)))
 
 
 def _end_with_driver(folder: str) -> None:

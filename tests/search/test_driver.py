@@ -42,6 +42,9 @@ class FakeBackend:
     def wait(self, timeout_s: float) -> list[Event]:
         return [self.end(self.jobs.pop(0))]
 
+    def answer(self, number: int, go_on: bool) -> None:
+        raise AssertionError(f"trial {number} does not wait")
+
     def close(self) -> None:
         self.closed = True
 

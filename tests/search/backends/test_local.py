@@ -41,12 +41,12 @@ def module_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def make_job(number: int, **settings: Any) -> Job:
+def make_job(number: int, rungs: tuple[int, ...] = (), **settings: Any) -> Job:
     space = SearchSpace(
         {"layers": [{"block": "conv", "channels": 8, "stride": 2}]}, in_channels=1, num_classes=10, resolution=8
     )
     architecture = space.random(np.random.default_rng(0)).architecture
-    return Job(number, architecture.to_dict(), {**SETTINGS, **settings}, seed=0)
+    return Job(number, architecture.to_dict(), {**SETTINGS, **settings}, seed=0, rungs=rungs)
 
 
 def wait_for(backend: LocalBackend, kind: type[Event], number: int = 1) -> list[Event]:
@@ -76,6 +76,43 @@ def test_jobs_report_every_epoch_and_their_end(data: Data) -> None:
     first, second = (event.outcome for event in events if isinstance(event, Finished))
     assert first.accuracy == second.accuracy
     assert (first.state, first.epochs) == ("complete", 2)
+
+
+def test_a_job_waits_at_its_rungs_and_stops_where_it_is_told_to(data: Data) -> None:
+    backend = LocalBackend(2, data, accelerator="cpu")
+    try:
+        backend.start(make_job(0, rungs=(1, 3), epochs=5))
+        backend.start(make_job(1, rungs=(1, 3), epochs=5))
+        wait_for(backend, EpochDone, 2)
+        assert backend.wait(0.2) == []  # both wait, whatever the time
+        backend.answer(0, True)
+        backend.answer(1, False)
+        backend.answer(7, False)  # gone, or never there
+        events = wait_for(backend, EpochDone, 2)
+        while not any(isinstance(event, Finished) for event in events):
+            events += backend.wait(0.5)
+        (stopped,) = (event for event in events if isinstance(event, Finished))
+        assert (stopped.number, stopped.outcome.state, stopped.outcome.epochs) == (1, "stopped", 1)
+        assert len(stopped.outcome.curve) == 1
+        backend.answer(0, True)
+        (whole,) = (event for event in wait_for(backend, Finished) if isinstance(event, Finished))
+        assert (whole.number, whole.outcome.state, whole.outcome.epochs) == (0, "complete", 5)
+    finally:
+        backend.close()
+
+
+def test_a_worker_that_dies_at_a_rung_is_noticed(data: Data) -> None:
+    backend = LocalBackend(1, data, accelerator="cpu")
+    try:
+        backend.start(make_job(0, rungs=(1,)))
+        wait_for(backend, EpochDone)
+        (worker,) = backend._workers
+        worker.process.kill()
+        worker.process.join()
+        backend.answer(0, True)
+        assert [event.number for event in wait_for(backend, Lost)] == [0]
+    finally:
+        backend.close()
 
 
 def test_a_worker_that_dies_costs_its_job_alone(data: Data) -> None:
