@@ -6,10 +6,12 @@ import math
 import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost
+from search.fidelity import Curve, Fidelity, Full
 from search.objective import front_points, reference_point
 from search.outcome import Outcome
 from search.pareto import Front
@@ -19,7 +21,9 @@ from search.study import Proposal, Study
 Watcher = Callable[[Status, Ended | None], None]
 
 
-def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: Watcher) -> None:
+def explore(
+    study: Study, backend: Backend, *, seed: int, retries: int, watch: Watcher, fidelity: Fidelity | None = None
+) -> None:
     """Trains what the study asks for until it has enough.
 
     One proposal is always made ahead: a worker that becomes free goes on at once, and waits neither for the sampler nor for the
@@ -32,10 +36,11 @@ def explore(study: Study, backend: Backend, *, seed: int, retries: int, watch: W
         seed: of every training, so that candidates meet the same images in the same order.
         retries: how often a lost trial is started again.
         watch: told where the search stands, and of every trial that ended.
+        fidelity: says at rungs which trainings go on; None trains all of them in full.
     """
     with _Interruption() as interruption:
         try:
-            search = _Search(study, backend, seed, retries, watch)
+            search = _Search(study, backend, seed, retries, watch, fidelity or Full())
             while search.start_jobs(interruption) and not interruption.requested:
                 for event in backend.wait(timeout_s=0.5):
                     search.handle(event)
@@ -86,14 +91,19 @@ class _Interruption:
 class _Search:
     """The jobs under way, and what becomes of them."""
 
-    def __init__(self, study: Study, backend: Backend, seed: int, retries: int, watch: Watcher) -> None:
+    def __init__(
+        self, study: Study, backend: Backend, seed: int, retries: int, watch: Watcher, fidelity: Fidelity
+    ) -> None:
         self.study = study
         self.backend = backend
         self.seed = seed
         self.retries = retries
         self.watch = watch
+        self.fidelity = fidelity
         self.tally = _Tally(study)
         self.jobs: dict[int, tuple[Proposal, Job]] = {}
+        self.curves: dict[int, Curve] = {}
+        """Of the trainings under way."""
         self.losses: Counter[int] = Counter()
         self.ahead: Proposal | None = None
 
@@ -110,8 +120,7 @@ class _Search:
     def handle(self, event: Event) -> None:
         """Passes an event on to the study."""
         if isinstance(event, EpochDone):
-            if event.epoch.epoch in self.jobs[event.number][1].rungs:
-                self.backend.answer(event.number, True)
+            self._note_epoch(event)
         elif isinstance(event, Finished):
             self._start_ahead()  # before the books are kept
             self._tell(event.number, event.outcome)
@@ -126,16 +135,29 @@ class _Search:
         """Starts the proposal made ahead; False where there is none, or no worker for it."""
         if self.ahead is None or not self.backend.num_free:
             return False
-        candidate = self.ahead.candidate
-        job = Job(self.ahead.number, candidate.architecture.to_dict(), candidate.hyperparameters, self.seed)
-        self.jobs[job.number] = self.ahead, job
-        self.ahead = None
+        proposal, self.ahead = self.ahead, None
+        number, candidate = proposal.number, proposal.candidate
+        rungs = self.fidelity.rungs(proposal.epochs)
+        job = Job(number, candidate.architecture.to_dict(), candidate.hyperparameters, self.seed, rungs)
+        self.jobs[number] = proposal, job
+        self.curves[number] = Curve(proposal.costs[self.study.objective.cost], (), proposal.epochs)
         self.backend.start(job)
         return True
+
+    def _note_epoch(self, event: EpochDone) -> None:
+        """Answers a job that waits at a rung."""
+        before = self.curves.pop(event.number)
+        # a job that was lost begins again, and so does its curve
+        curve = replace(before, accuracies=(*before.accuracies[: event.epoch.epoch - 1], event.epoch.accuracy))
+        if event.epoch.epoch in self.jobs[event.number][1].rungs:
+            others = [*self.study.curves(), *self.curves.values()]
+            self.backend.answer(event.number, self.fidelity.goes_on(curve, others))
+        self.curves[event.number] = curve
 
     def _tell(self, number: int, outcome: Outcome) -> None:
         self.study.tell(number, outcome)
         proposal, _ = self.jobs.pop(number)
+        del self.curves[number]
         self.tally.add(outcome.state, outcome.accuracy, proposal.costs)
         accuracy = math.nan if outcome.accuracy is None else outcome.accuracy
         ended = Ended(number, outcome.state, accuracy, proposal.costs["flops"], outcome.failure or "")

@@ -17,6 +17,7 @@ from search.config import RunConfig, import_user_modules, run_command
 from search.config.overrides import hide_password
 from search.data import Data, load
 from search.driver import explore
+from search.fidelity import make_fidelity
 from search.objective import Objective
 from search.reporting.files import replace_file
 from search.reporting.progress import Progress
@@ -60,7 +61,14 @@ def run(config: RunConfig) -> int:
         try:
             with Progress(console) as progress:
                 backend = LocalBackend(config.workers, data, config.imports, settings.accelerator)
-                explore(study, backend, seed=config.seed, retries=settings.retries, watch=progress.update)
+                explore(
+                    study,
+                    backend,
+                    seed=config.seed,
+                    retries=settings.retries,
+                    watch=progress.update,
+                    fidelity=make_fidelity(config.fidelity, study.objective),
+                )
         except KeyboardInterrupt:
             interrupted = True
         _report(study, folder, console, _next_command(config.trials, interrupted))

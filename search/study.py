@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.costs import Costs
+from search.fidelity import Curve
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
@@ -45,6 +46,11 @@ class Proposal:
     """Of its trial."""
     candidate: Candidate
     costs: dict[str, float]
+
+    @property
+    def epochs(self) -> int:
+        """Of its training; 1 where it is not trained by epochs."""
+        return _epochs_of(self.candidate)
 
 
 class Study:
@@ -103,6 +109,7 @@ class Study:
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
         self._copies: dict[int, list[int]] = {}
+        self._curves: dict[int, Curve] = {}
         self._num_done = self._num_duplicates = 0
         self._resume()
 
@@ -126,6 +133,16 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
                 yield _outcome_of(trial), _costs_in(trial.user_attrs)
+
+    def curves(self) -> Iterator[Curve]:
+        """What the evaluated candidates showed after each epoch."""
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
+                if trial.number not in self._curves:
+                    price = _costs_in(trial.user_attrs)[self.objective.cost]
+                    epochs = _epochs_of(self._candidate_of(trial))
+                    self._curves[trial.number] = Curve(price, _outcome_of(trial).curve, epochs)
+                yield self._curves[trial.number]
 
     def ask(self) -> Proposal | None:
         """The next candidate to train; None where enough are done or running, or the sampler finds nothing new."""
@@ -226,8 +243,12 @@ class Study:
                 self._num_duplicates += 1
             elif trial.state.is_finished() and "infeasible" not in trial.user_attrs:
                 self._num_done += 1
-                decisions = {d.name: trial.params[d.name] for d in self.space.decisions if d.name in trial.params}
-                self._evaluated[self.space.candidate(decisions).digest] = trial.number
+                self._evaluated[self._candidate_of(trial).digest] = trial.number
+
+    def _candidate_of(self, trial: FrozenTrial) -> Candidate:
+        return self.space.candidate(
+            {d.name: trial.params[d.name] for d in self.space.decisions if d.name in trial.params}
+        )
 
     def _requeue(self, trial_id: int) -> None:
         self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
@@ -301,6 +322,10 @@ def _outcome_of(trial: FrozenTrial) -> Outcome:
 def _costs_in(attributes: Mapping[str, Any]) -> dict[str, float]:
     """The costs among a trial's attributes."""
     return {name: attributes[name] for name in COSTS if name in attributes}
+
+
+def _epochs_of(candidate: Candidate) -> int:
+    return int(candidate.hyperparameters.get("epochs", 1))
 
 
 def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:

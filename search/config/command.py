@@ -44,6 +44,7 @@ class RunConfig:
     train: dict[str, Any]
     objective: dict[str, Any]
     sampler: dict[str, Any]
+    fidelity: dict[str, Any]
     backend: dict[str, Any]
     choices: dict[str, str]
     """The option chosen of every group: `{"space": "shuffle_agg", "data": "digits", ...}`."""

@@ -351,7 +351,7 @@ def test_passwords_are_hidden(conf: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def settings(**changed: Any) -> dict[str, Any]:
     groups: dict[str, Any] = {
-        name: {} for name in ("space", "data", "train", "objective", "sampler", "backend", "choices")
+        name: {} for name in ("space", "data", "train", "objective", "sampler", "fidelity", "backend", "choices")
     }
     given = {
         "study": "s",
@@ -481,7 +481,7 @@ def test_user_module_that_fails_is_explained(
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name in ("space", "data", "train", "objective", "sampler", "backend")
+    if path.parent.name in ("space", "data", "train", "objective", "sampler", "fidelity", "backend")
 )
 
 

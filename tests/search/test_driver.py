@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import optuna
 import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from search.backends.base import Event, Finished, Job, Lost
+from search.backends.base import EpochDone, Event, Finished, Job, Lost
 from search.driver import explore
+from search.fidelity import Curve
 from search.objective import Objective
 from search.outcome import Outcome
 from search.reporting.progress import Ended, Status
 from search.study import Study
+from search.training import Epoch
 from spaces import InputError, SearchSpace
+from tests.search.conftest import SMALL
 
 
 class FakeBackend:
@@ -101,6 +105,79 @@ def test_a_lost_trial_is_tried_again_so_often(small_space: SearchSpace, retries:
     assert failed.state is TrialState.FAIL
     assert failed.user_attrs["failure"] == "worker lost: SIGKILL"
     assert states(study).count(TrialState.COMPLETE) == 3
+
+
+class Rungs:
+    """Stops, after one of three epochs, those that it is told to."""
+
+    def __init__(self, stopped: set[int]) -> None:
+        self.stopped = stopped
+        self.seen: list[tuple[Curve, list[Curve]]] = []
+
+    def rungs(self, epochs: int) -> tuple[int, ...]:
+        assert epochs == 3
+        return (1,)
+
+    def goes_on(self, trial: Curve, others: Sequence[Curve]) -> bool:
+        self.seen.append((trial, list(others)))
+        return len(self.seen) not in self.stopped
+
+
+class RungBackend(FakeBackend):
+    """Trains three epochs, and waits for an answer after those that the job names."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, finish)
+        self.answers: dict[int, bool] = {}
+        self.curves: dict[int, tuple[float, ...]] = {}
+
+    def answer(self, number: int, go_on: bool) -> None:
+        self.answers[number] = go_on
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        job = self.jobs[0]
+        curve = self.curves.get(job.number, ())
+        if len(curve) < 3 and not (curve and not self.answers[job.number]):
+            accuracy = job.number / 100 + len(curve) / 1000
+            self.curves[job.number] = (*curve, accuracy)
+            return [EpochDone(job.number, Epoch(len(curve) + 1, accuracy, None, 0.0, 0.0))]
+        self.jobs.pop(0)
+        state: Any = "complete" if len(curve) == 3 else "stopped"
+        return [Finished(job.number, Outcome(state, curve[-1], None, len(curve), 0.1, curve))]
+
+
+def test_at_rungs_the_fidelity_says_who_goes_on_and_sees_all_others() -> None:
+    space = SearchSpace(SMALL, {"epochs": 3}, in_channels=1, num_classes=10, resolution=8)
+    study, fidelity, backend = open_study(space, 5), Rungs(stopped={2, 4}), RungBackend(2)
+    seen = []
+    explore(study, backend, seed=0, retries=0, watch=lambda status, ended: seen.append(status), fidelity=fidelity)
+    trials = [t for t in study.optuna_study.trials if "duplicate_of" not in t.user_attrs]
+    assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED", "COMPLETE"]
+    assert [t.user_attrs["epochs"] for t in trials] == [3, 1, 3, 1, 3]
+    assert [len(t.user_attrs["curve"]) for t in trials] == [3, 1, 3, 1, 3]
+    assert seen[-1].stopped == 2
+    assert seen[-1].best_accuracy == pytest.approx(0.042)
+    last, others = fidelity.seen[-1]
+    assert last.accuracies == (0.04,)
+    assert sorted(len(other.accuracies) for other in others) == [1, 1, 3, 3]
+    assert {other.epochs for other in others} == {3}
+
+
+def test_a_stopped_training_that_is_lost_at_its_rung_begins_again() -> None:
+    space = SearchSpace(SMALL, {"epochs": 3}, in_channels=1, num_classes=10, resolution=8)
+
+    class Loses(RungBackend):
+        def wait(self, timeout_s: float) -> list[Event]:
+            if self.curves.get(1) and self.started.count(1) == 1:
+                self.jobs.pop(0)
+                del self.curves[1]
+                return [Lost(1, "SIGKILL")]
+            return super().wait(timeout_s)
+
+    study, fidelity = open_study(space, 3), Rungs(stopped=set())
+    explore(study, Loses(1), seed=0, retries=1, watch=lambda status, ended: None, fidelity=fidelity)
+    assert study.num_done == 3
+    assert [len(trial.accuracies) for trial, _ in fidelity.seen] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
