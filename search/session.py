@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from search.backends import make_backend
 from search.backends.base import BackendSettings
-from search.backends.local import LocalBackend
 from search.config import RunConfig, import_user_modules, run_command
 from search.config.overrides import hide_password
 from search.data import Data, load
@@ -60,7 +60,7 @@ def run(config: RunConfig) -> int:
         interrupted = False
         try:
             with Progress(console) as progress:
-                backend = LocalBackend(config.workers, data, config.imports, settings.accelerator)
+                backend = make_backend(settings, config.workers, data, config.imports)
                 explore(
                     study,
                     backend,

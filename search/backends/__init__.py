@@ -1,1 +1,64 @@
 """Where candidates are trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.backends.base import Backend, BackendSettings
+    from search.data import Data
+
+
+def make_backend(settings: BackendSettings, workers: int | None, data: Data, imports: Sequence[str]) -> Backend:
+    """The backend of `settings`, ready to start jobs.
+
+    Args:
+        workers: jobs at the same time; None: as many as there are CPU cores, or as the cluster has room for.
+
+    Raises:
+        InputError: it cannot start.
+    """
+    # each brings much that the other does not need
+    if settings.name == "ray":
+        set_up_ray(only_here=settings.address is None)
+        from search.backends.ray import RayBackend
+
+        return RayBackend(settings, workers, data, imports)
+    from search.backends.local import LocalBackend
+
+    return LocalBackend(
+        num_cores() if workers is None else workers,
+        data,
+        imports,
+        settings.accelerator,
+        timeout_s=settings.trial_timeout_s,
+        memory_mb=settings.trial_memory_mb,
+    )
+
+
+def set_up_ray(*, only_here: bool) -> None:
+    """Sets the variables that Ray and Tune read when they are imported; what the user has set stays.
+
+    Args:
+        only_here: for a cluster that is meant for this machine alone: it listens on the loopback address and no other, as Ray's
+            clusters do on desktop systems; on Linux they would be open to the network.
+    """
+    variables = {
+        "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study is the only record
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the driver says how many run; their actors start side by side
+        "TUNE_WARN_THRESHOLD_S": "1000000",
+        "RAY_AIR_NEW_OUTPUT": "0",  # whose silence is complete
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if only_here else "1",
+    }
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
+def num_cores() -> int:
+    """The cores this process may use, which a container or a job scheduler can have narrowed."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import resource
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
+
+import torch
 
 from search.data import Data
 from search.outcome import Outcome
@@ -16,35 +21,64 @@ from spaces.errors import did_you_mean
 ACCELERATORS = ("auto", "cpu", "cuda")
 
 
+COMMON = ("name", "retries", "accelerator", "trial_timeout_s", "trial_memory_mb")
+KEYS = {"local": COMMON, "ray": (*COMMON, "address", "cpus", "gpus")}
+"""Settings by backend."""
+
+
 @dataclass(frozen=True)
 class BackendSettings:
     """What a file of conf/backend/ states."""
 
     name: str
-    retries: int
+    retries: int = 1
     """Times that a trial whose worker died is started again."""
-    accelerator: str
+    accelerator: str = "auto"
     """"cpu", "cuda", or "auto" for CUDA where it is available."""
+    trial_timeout_s: float | None = None
+    """Seconds after which a trial is ended; None: never."""
+    trial_memory_mb: float | None = None
+    """MiB of main memory that a worker may take beyond what it starts with; None: as much as there is."""
+    address: str | None = None
+    """Of the Ray cluster to join; None: one is started on this machine."""
+    cpus: float = 1
+    """CPU cores of a trial."""
+    gpus: float = 0
+    """GPUs of a trial; a fraction lets several share one."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> BackendSettings:
         """The settings, checked.
 
         Raises:
-            InputError: a key or value that no backend has.
+            InputError: a key or value that the backend does not have.
         """
-        names = [field.name for field in fields(cls)]
+        name = config.get("name")
+        if name not in KEYS:
+            raise InputError(f"backend.name: unknown backend '{name}'{did_you_mean(name, KEYS)}")
         for key in config:
-            if key not in names:
-                raise InputError(f"backend.{key} is unknown{did_you_mean(key, names)}")
-        settings = cls(**{"retries": 1, "accelerator": "auto", **config})
-        if settings.name != "local":
-            raise InputError(f"backend.name: unknown backend '{settings.name}'{did_you_mean(settings.name, ['local'])}")
+            if key not in KEYS[name]:
+                raise InputError(f"backend.{key} is unknown{did_you_mean(key, KEYS[name])}")
+        settings = cls(**config)
         if not isinstance(settings.retries, int) or isinstance(settings.retries, bool) or settings.retries < 0:
             raise InputError(f"backend.retries is {settings.retries!r}; it is a whole number of 0 or more")
         if settings.accelerator not in ACCELERATORS:
             raise InputError(f"backend.accelerator is {settings.accelerator!r}; valid: {', '.join(ACCELERATORS)}")
+        if not (settings.address is None or (isinstance(settings.address, str) and settings.address)):
+            raise InputError(f"backend.address is {settings.address!r}; it is null, auto or host:port")
+        for key, optional in (("trial_timeout_s", True), ("trial_memory_mb", True), ("cpus", False)):
+            value = getattr(settings, key)
+            if not (value is None and optional) and not (_is_number(value) and value > 0):
+                raise InputError(f"backend.{key} is {value!r}; it is a number above 0{' or null' if optional else ''}")
+        if not (_is_number(settings.gpus) and (0 <= settings.gpus < 1 or settings.gpus == int(settings.gpus) > 0)):
+            raise InputError(f"backend.gpus is {settings.gpus!r}; it is 0, a whole number, or a fraction such as 0.25")
+        if name == "ray" and settings.accelerator == "cuda" and not settings.gpus:
+            raise InputError("backend.accelerator=cuda needs a share of a GPU for each trial: backend.gpus=1 or 0.25")
         return settings
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -113,7 +147,9 @@ class Backend(Protocol):
         ...
 
 
-def evaluate(job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool]) -> Outcome:
+def evaluate(
+    job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool], checkpoint: Path | None = None
+) -> Outcome:
     """Builds and trains a job's network; whatever goes wrong in it is an outcome too.
 
     Args:
@@ -121,6 +157,7 @@ def evaluate(job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool
         data: its images.
         device: "cpu" or "cuda".
         on_epoch: told of every epoch; False stops the training.
+        checkpoint: as for `train`.
     """
     last: list[Epoch] = []
 
@@ -144,6 +181,7 @@ def evaluate(job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool
             seed=job.seed,
             device=device,
             on_epoch=note,
+            checkpoint=checkpoint,
         )
     except Diverged as error:
         return failed("diverged", error)
@@ -160,3 +198,41 @@ def evaluate(job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool
         result.seconds,
         result.curve,
     )
+
+
+def overdue(limit_s: float, epochs: Sequence[Epoch]) -> Outcome:
+    """What a job came to that was ended because its time was over, after these epochs."""
+    seconds = epochs[-1].seconds if epochs else 0.0
+    curve = tuple(epoch.accuracy for epoch in epochs)
+    failure = f"time limit: it ran for more than {limit_s:g} s (backend.trial_timeout_s)"
+    return Outcome("failed", epochs=len(epochs), seconds=seconds, curve=curve, failure=failure)
+
+
+def choose_device(accelerator: str) -> str:
+    """The torch device of an accelerator by name.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise InputError("backend.accelerator=cuda: PyTorch finds no CUDA device here; cpu or auto work everywhere")
+    return accelerator
+
+
+def limit_memory(megabytes: float | None) -> None:
+    """Bounds what this process may take from now on: what asks for more gets a memory error, and neighbours are spared.
+
+    Counted are private pages (Linux's VmData), not files and the object store that are mapped; where the system does not say how
+    many there are, nothing is bounded.
+    """
+    if megabytes is None:
+        return
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return
+    (used_kb,) = (int(line.split()[1]) for line in lines if line.startswith("VmData:"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(used_kb * 2**10 + megabytes * 2**20), hard))

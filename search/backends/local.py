@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from search.backends.base import EpochDone, Event, Finished, Job, Lost, evaluate
+from search.backends.base import EpochDone, Event, Finished, Job, Lost, choose_device, evaluate, limit_memory, overdue
 from search.backends.processes import make_context
 from search.config import import_user_modules
 from search.data import Data
@@ -27,6 +29,10 @@ from spaces import InputError
 
 MAX_FALSE_STARTS = 3
 """Workers in a row that end before they could take a job, after which no more are started."""
+
+
+_Arguments = tuple[str, tuple[str, ...], str, float | None]
+"""Of a worker: the folder of the images, imports, device, and its bound on memory."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,23 @@ class LocalBackend:
         data: the images; workers map the same copy from a temporary file.
         imports: modules every worker imports first.
         accelerator: "cpu", "cuda", or "auto" for CUDA where it is available.
+        timeout_s: seconds after which a job is ended; None: never.
+        memory_mb: MiB that a worker may take beyond what it starts with; None: as much as there is.
 
     Raises:
         InputError: CUDA is asked for and not there, or there is no room for the images.
     """
 
-    def __init__(self, workers: int, data: Data, imports: Sequence[str] = (), accelerator: str = "auto") -> None:
+    def __init__(
+        self,
+        workers: int,
+        data: Data,
+        imports: Sequence[str] = (),
+        accelerator: str = "auto",
+        *,
+        timeout_s: float | None = None,
+        memory_mb: float | None = None,
+    ) -> None:
         device = choose_device(accelerator)
         self._context = make_context()
         self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
@@ -61,7 +78,8 @@ class LocalBackend:
                 f"cannot write the images for the workers to {self._folder.name} ({error.strerror}); "
                 "the environment variable TMPDIR names another place"
             ) from error
-        self._arguments = (self._folder.name, tuple(imports), device)
+        self._arguments = (self._folder.name, tuple(imports), device, memory_mb)
+        self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._false_starts = 0
         self._workers = [_Worker(self._context, self._arguments) for _ in range(workers)]
 
@@ -82,9 +100,9 @@ class LocalBackend:
             InputError: workers cannot start.
         """
         ready = connection.wait([worker.connection for worker in self._workers], timeout_s)
-        events: list[Event] = []
+        events: list[Event] = self._end_overdue()
         for position, worker in enumerate(self._workers):
-            if worker.connection not in ready:
+            if worker.connection not in ready or worker.connection.closed:
                 continue
             try:
                 message = worker.connection.recv()
@@ -94,6 +112,8 @@ class LocalBackend:
             if isinstance(message, _Ready):
                 self._greet(worker, message)
                 continue
+            if isinstance(message, EpochDone):
+                worker.epochs.append(message.epoch)
             if isinstance(message, Finished):
                 worker.job = None
             events.append(message)
@@ -105,10 +125,24 @@ class LocalBackend:
             if worker.job is not None and worker.job.number == number:
                 worker.tell(go_on)
 
+    def _end_overdue(self) -> list[Event]:
+        """Ends the workers whose job is past its time: whatever hangs there would not listen."""
+        now = time.monotonic()
+        events: list[Event] = []
+        for position, worker in enumerate(self._workers):
+            if worker.job is None or not worker.is_ready or now - worker.started <= self._timeout_s:
+                continue
+            worker.process.kill()
+            worker.last_words()
+            events.append(Finished(worker.job.number, overdue(self._timeout_s, worker.epochs)))
+            self._workers[position] = _Worker(self._context, self._arguments)
+        return events
+
     def _greet(self, worker: _Worker, message: _Ready) -> None:
         if message.failure is not None:
             raise InputError(f"a worker process cannot start: {message.failure}")
         worker.is_ready = True
+        worker.started = time.monotonic()
         self._false_starts = 0
 
     def _replace(self, position: int) -> list[Event]:
@@ -142,8 +176,11 @@ class LocalBackend:
 class _Worker:
     """The driver's end of one worker process."""
 
-    def __init__(self, context: BaseContext, arguments: tuple[str, tuple[str, ...], str]) -> None:
+    def __init__(self, context: BaseContext, arguments: _Arguments) -> None:
         self.job: Job | None = None
+        self.started = time.monotonic()
+        self.epochs: list[Epoch] = []
+        """Reported by the job."""
         self.is_ready = False
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, *arguments), daemon=True)  # type: ignore[attr-defined]
@@ -151,7 +188,7 @@ class _Worker:
         theirs.close()
 
     def give(self, job: Job) -> None:
-        self.job = job
+        self.job, self.started, self.epochs = job, time.monotonic(), []
         self.tell(job)
 
     def tell(self, message: Job | bool) -> None:
@@ -167,20 +204,7 @@ class _Worker:
         return f"its worker ended with exit status {code}"
 
 
-def choose_device(accelerator: str) -> str:
-    """The torch device of an accelerator by name.
-
-    Raises:
-        InputError: it is not there.
-    """
-    if accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise InputError("backend.accelerator=cuda: PyTorch finds no CUDA device here; cpu or auto work everywhere")
-    return accelerator
-
-
-def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str) -> None:
+def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str, memory_mb: float | None) -> None:
     """The life of a worker: a job at a time until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver decides
     threading.Thread(target=_end_with_driver, args=(folder,), daemon=True).start()
@@ -191,6 +215,7 @@ def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str
         driver.send(_Ready(str(error)))
         return
     data = Data.open(Path(folder))
+    limit_memory(memory_mb)
 
     with suppress(EOFError, OSError):  # nobody is left to work for
         driver.send(_Ready())

@@ -55,7 +55,8 @@ class RunConfig:
     trials: int
     """Total number of trials the study is to have."""
     seed: int
-    workers: int
+    workers: int | None
+    """Candidates trained at the same time; None: as many as there is room for."""
     storage: str | None
     """URL of the study's storage; None: a SQLite file in the study's folder."""
     imports: tuple[str, ...]
@@ -84,7 +85,7 @@ class RunConfig:
             trials=_whole("trials", config["trials"], 1),
             # Generators of NumPy and scikit-learn take seeds of 32 bits.
             seed=_whole("seed", config["seed"], 0, 2**32 - 1),
-            workers=_num_cores() if workers is None else _whole("workers", workers, 1),
+            workers=None if workers is None else _whole("workers", workers, 1),
             storage=None if storage is None else _text("storage", storage),
             imports=_module_names(config["imports"]),
         )
@@ -359,8 +360,3 @@ def _module_names(value: object) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise InputError(f"imports={value!r}: must be a list of modules, as imports=[my_package.blocks]")
     return tuple(names)
-
-
-def _num_cores() -> int:
-    # The cores this process may use, which a container or a job scheduler can have narrowed.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

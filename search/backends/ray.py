@@ -1,0 +1,544 @@
+"""Trials on a Ray cluster: Ray Tune executes them, the study asks, tells and stores.
+
+Tune wants to lead: it asks a searcher for trials and a scheduler for decisions, in a loop that blocks. Here it runs in a thread of
+the driver, and both are mere doors to the driver's loop (`_Door`): whatever Tune has to say waits at the door until the driver has
+dealt with it, so the two never act at the same time and Tune decides nothing. Tune's own retries, experiment state, result files
+and restoring are not used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import queue
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from ray.tune import Callback, PlacementGroupFactory, Stopper, Trainable
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from search.backends import num_cores
+from search.backends.base import (
+    BackendSettings,
+    EpochDone,
+    Event,
+    Finished,
+    Job,
+    Lost,
+    choose_device,
+    evaluate,
+    limit_memory,
+    overdue,
+)
+from search.config import import_user_modules
+from search.data import Data
+from search.outcome import Outcome
+from search.training import Epoch
+from spaces.errors import InputError
+
+REPORT_S = 1.0
+"""An actor reports at most this often, besides at rungs and at the end: short epochs come together."""
+
+CAPACITY_S = 5.0
+"""How often the cluster is asked for its size, where that says how many trials run."""
+
+
+class RayBackend:
+    """Jobs as trials of Ray Tune, each in an actor that is used again for the next one.
+
+    Args:
+        settings: of conf/backend/ray.yaml.
+        workers: trials at the same time; None: as many as the cluster has room for, as it grows and shrinks.
+        data: the images; they are put in the object store once.
+        imports: modules every worker imports first.
+
+    Raises:
+        InputError: there is no such cluster, or no room in it for a trial.
+    """
+
+    def __init__(self, settings: BackendSettings, workers: int | None, data: Data, imports: Sequence[str] = ()) -> None:
+        self._settings = settings
+        self._workers = workers
+        connect(settings, workers, imports)
+        self._capacity, self._capacity_at = workers or cluster_capacity(settings), time.monotonic()
+        self._jobs: dict[int, Job] = {}
+        self._states: dict[int, bytes] = {}
+        """The last checkpoint of the jobs under way: a lost one goes on from there."""
+        self._door = _Door()
+        self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
+        device = "cpu" if settings.accelerator == "cpu" or not settings.gpus else "cuda"
+        trainable = tune.with_parameters(
+            _Worker, data=data, imports=tuple(imports), device=device, settings=settings
+        )  # puts the images in the object store, once
+        self._thread = threading.Thread(target=self._tune, args=(trainable,), daemon=True)
+        self._thread.start()
+
+    @property
+    def num_free(self) -> int:
+        """Trials that the cluster has room for now."""
+        now = time.monotonic()
+        if self._workers is None and now - self._capacity_at > CAPACITY_S:
+            self._capacity, self._capacity_at = cluster_capacity(self._settings), now
+        return max(0, self._capacity - len(self._jobs))
+
+    def start(self, job: Job) -> None:
+        """Passes a job on; one that was lost goes on from its last checkpoint."""
+        if self._jobs.get(job.number) != job:
+            self._states.pop(job.number, None)  # of the same trial under other settings
+        self._jobs[job.number] = job
+        self._door.put(job, self._states.get(job.number))
+
+    def answer(self, number: int, go_on: bool) -> None:
+        """Decides about the trial that waits at a rung."""
+        self._door.answers[number] = go_on
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """What actors report.
+
+        Raises:
+            InputError: the cluster is gone.
+        """
+        self._stop_overdue()
+        events: list[Event] = []
+        for event, state in self._door.take(timeout_s):
+            if isinstance(event, EpochDone):
+                if state is not None:
+                    self._states[event.number] = state
+            elif isinstance(event, Finished):
+                self._jobs.pop(event.number, None)
+                self._states.pop(event.number, None)
+            events.append(event)
+        if not events and self._door.failure is not None:
+            raise InputError(
+                f"backend=ray: the cluster no longer answers ({self._door.failure}); nothing that was finished is lost, "
+                "and the same command goes on"
+            )
+        return events
+
+    def close(self) -> None:
+        """Ends the trials, whatever they are doing, and leaves the cluster (or ends it, where it was started here)."""
+        self._door.close()
+        for actor in self._door.actors.values():
+            _kill(actor)
+        self._thread.join(timeout=20)
+        self._folder.cleanup()
+
+    def _stop_overdue(self) -> None:
+        """Ends the actors of trials that are past their time: whatever hangs there would not listen."""
+        limit = self._settings.trial_timeout_s
+        if limit is None:
+            return
+        for number, started in list(self._door.started.items()):
+            if time.monotonic() - started > limit and number not in self._door.overdue:
+                self._door.overdue[number] = limit
+                _kill(self._door.actors[number])
+
+    def _tune(self, trainable: Any) -> None:
+        """Tune's own loop, in its own thread, until the door is closed."""
+        settings = self._settings
+        resources = {"CPU": float(settings.cpus)}
+        if settings.gpus:
+            resources["GPU"] = float(settings.gpus)
+        if settings.trial_memory_mb is not None:
+            resources["memory"] = float(settings.trial_memory_mb * 2**20)
+        try:
+            tune.run(
+                trainable,
+                name="trials",
+                storage_path=self._folder.name,
+                search_alg=_Jobs(self._door),
+                scheduler=_Decisions(self._door),
+                callbacks=[_Starts(self._door)],
+                stop=_Closing(self._door),
+                num_samples=-1,
+                max_failures=0,
+                reuse_actors=True,
+                resources_per_trial=PlacementGroupFactory([resources]),
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                raise_on_failed_trial=False,
+                verbose=0,
+            )
+            self._door.fail("Ray Tune ended")
+        except BaseException as error:
+            self._door.fail(" ".join(str(error).split())[:300] or type(error).__name__)
+
+
+class _Door:
+    """Between the driver's loop and Tune's thread: jobs go in, events come out, and Tune waits while the driver thinks."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._jobs: deque[tuple[Job, bytes | None]] = deque()
+        self._events: deque[tuple[Event, bytes | None]] = deque()
+        self._handled = True
+        self.closed = False
+        self.failure: str | None = None
+        """Why Tune's loop has ended."""
+        self.answers: dict[int, bool] = {}
+        """What is decided about trials that wait at a rung."""
+        self.epochs: dict[int, list[Epoch]] = {}
+        """Reported by the trials under way."""
+        self.started: dict[int, float] = {}
+        """When the trials under way began, by the monotonic clock."""
+        self.actors: dict[int, Any] = {}
+        self.overdue: dict[int, float] = {}
+        """Trials whose actor was ended because their time was over, with the limit in seconds."""
+
+    def __deepcopy__(self, memo: Any) -> _Door:
+        """Tune copies what it is given; there is one door."""
+        return self
+
+    # the driver's side
+
+    def put(self, job: Job, state: bytes | None) -> None:
+        """Leaves a job for Tune."""
+        with self._condition:
+            self._jobs.append((job, state))
+            self._condition.notify_all()
+
+    def take(self, timeout_s: float) -> list[tuple[Event, bytes | None]]:
+        """Lets Tune go on until it has something to say; what it said before has been dealt with."""
+        with self._condition:
+            self._handled = True
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: self._events or self.failure is not None, timeout_s)
+            events = list(self._events)
+            self._events.clear()
+            self._handled = not events
+            return events
+
+    def close(self) -> None:
+        """Nothing more will come from the driver."""
+        with self._condition:
+            self.closed = True
+            self._condition.notify_all()
+
+    # Tune's side
+
+    def next_job(self) -> tuple[Job, bytes | None] | None:
+        """The next job; where nothing runs, waits for one."""
+        with self._condition:
+            if not self.epochs:
+                self._condition.wait_for(lambda: self._jobs or self.closed)
+            return self._jobs.popleft() if self._jobs else None
+
+    def say(self, event: Event, state: bytes | None = None) -> None:
+        """Leaves an event for the driver."""
+        with self._condition:
+            self._events.append((event, state))
+            self._condition.notify_all()
+
+    def wait_until_handled(self) -> None:
+        """Waits until the driver has dealt with all events: has answered, and has brought the next job if there is one."""
+        with self._condition:
+            self._condition.wait_for(lambda: (not self._events and self._handled) or self.closed)
+
+    def fail(self, reason: str) -> None:
+        """Tune's loop has ended."""
+        with self._condition:
+            self.failure = reason
+            self._condition.notify_all()
+
+
+class _Jobs(Searcher):
+    """What Tune asks for trials: the driver's jobs, one after the other."""
+
+    def __init__(self, door: _Door) -> None:
+        super().__init__()
+        self._door = door
+
+    def suggest(self, trial_id: str) -> Any:
+        taken = self._door.next_job()
+        if self._door.closed:
+            return Searcher.FINISHED
+        if taken is None:
+            return None
+        job, state = taken
+        self._door.epochs[job.number] = []
+        return {"job": job, "state": state}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The scheduler has said it."""
+
+
+class _Starts(Callback):
+    """Notes when a trial begins on its actor."""
+
+    def __init__(self, door: _Door) -> None:
+        self._door = door
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        number = _number(trial)
+        self._door.actors[number] = trial.temporary_state.ray_actor
+        self._door.started[number] = time.monotonic()
+
+
+class _Closing(Stopper):
+    """Ends Tune's loop when the driver wants no more."""
+
+    def __init__(self, door: _Door) -> None:
+        self._door = door
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._door.closed
+
+
+class _Decisions(TrialScheduler):
+    """What Tune asks for decisions: passes on what trials report, and the driver's answers back."""
+
+    def __init__(self, door: _Door) -> None:
+        super().__init__()
+        self._door = door
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        number = _number(trial)
+        for event in result["events"]:
+            self._door.epochs[number].append(event.epoch)
+            self._door.say(event, result["state"] if event is result["events"][-1] else None)
+        if not result["waits"]:
+            return self.CONTINUE
+        self._door.wait_until_handled()
+        return self.CONTINUE if self._door.answers.get(number, True) else self.STOP
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        number = _number(trial)
+        if result["waits"]:  # at a rung, and was told to stop there
+            self._end(Finished(number, _stopped(self._door.epochs[number])))
+            return
+        for event in result["events"][:-1]:
+            self._door.say(event)
+        self._end(result["events"][-1])
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        number = _number(trial)
+        limit = self._door.overdue.pop(number, None)
+        if limit is None:
+            self._end(Lost(number, _last_words(trial)))
+            return
+        self._end(Finished(number, overdue(limit, self._door.epochs[number])))
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Came from the driver."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Only when all is closed."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        return None  # Tune starts pending trials in their order by itself
+
+    def debug_string(self) -> str:
+        return "decided by the study"
+
+    def _end(self, event: Finished | Lost) -> None:
+        """The last word on a trial. Its actor is kept for the next job, which therefore has to be there."""
+        for known in (self._door.epochs, self._door.started, self._door.actors, self._door.answers):
+            known.pop(event.number, None)
+        if not self._door.closed:
+            self._door.say(event)
+            self._door.wait_until_handled()
+
+
+def _number(trial: Trial) -> int:
+    job: Job = trial.config["job"]
+    return job.number
+
+
+def _stopped(epochs: Sequence[Epoch]) -> Outcome:
+    """What a trial came to that was stopped after these epochs."""
+    last, curve = epochs[-1], tuple(epoch.accuracy for epoch in epochs)
+    return Outcome("stopped", last.accuracy, last.accuracy_top5, len(curve), last.seconds, curve)
+
+
+def _last_words(trial: Trial) -> str:
+    """What Ray says about the end of an actor, in one line."""
+    error = trial.get_pickled_error()
+    lines = [
+        line.strip() for line in str(error or trial.get_error() or "no reason is known").splitlines() if line.strip()
+    ]
+    causes = [line for line in lines if "unexpectedly" in line or "node" in line.lower() or "memory" in line.lower()]
+    return (causes or lines)[0][:300]
+
+
+def _kill(actor: Any) -> None:
+    """Ends an actor's process, whatever it is doing."""
+    try:
+        ray.kill(actor)
+    except Exception:  # it is gone already, or the cluster is
+        return
+
+
+class _Worker(Trainable):
+    """An actor that trains one job after another. The training has a thread of its own: between rungs it waits for nobody."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], data: Data, imports: tuple[str, ...], device: str, settings: BackendSettings
+    ) -> None:
+        import_user_modules(imports)
+        self._data = data
+        self._device = choose_device(device)
+        self._threads = max(1, math.floor(settings.cpus))
+        self._folder = Path(tempfile.mkdtemp(prefix="smallnets-"))
+        limit_memory(settings.trial_memory_mb)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._training.abandon()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        return self._training.report()
+
+    def cleanup(self) -> None:
+        self._training.abandon()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        # Tune sends an actor's config back with every report
+        job, state = config["job"], config.pop("state")
+        checkpoint = self._folder / f"{job.number}.pt"
+        if state is not None:
+            checkpoint.write_bytes(state)
+        self._training = _Training(job, self._data, self._device, self._threads, checkpoint)
+
+
+class _Training:
+    """The training of one job in a thread, and what it has to report."""
+
+    def __init__(self, job: Job, data: Data, device: str, threads: int, checkpoint: Path) -> None:
+        self._job = job
+        self._data = data
+        self._device = device
+        self._threads = threads
+        self._checkpoint = checkpoint
+        self._events: queue.SimpleQueue[EpochDone | Finished] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._waits = False
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def report(self) -> dict[str, Any]:
+        """What has happened since the last report, as soon as there is something; asking again lets a waiting training go on."""
+        if self._waits:
+            self._answers.put(True)
+        event = self._events.get()
+        events = [event]
+        until = time.monotonic() + REPORT_S
+        while not (self._is_rung(event) or isinstance(event, Finished)):
+            try:
+                event = self._events.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            events.append(event)
+        done = isinstance(event, Finished)
+        self._waits = self._is_rung(event)
+        state = None if done else self._checkpoint.read_bytes()
+        return {"events": events, "state": state, "waits": self._waits, "done": done}
+
+    def abandon(self) -> None:
+        """Ends the training at the end of its epoch at the latest."""
+        self._abandoned = True
+        self._answers.put(False)
+        self._thread.join()
+        self._checkpoint.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._threads)
+        outcome = evaluate(self._job, self._data, self._device, self._on_epoch, self._checkpoint)
+        self._events.put(Finished(self._job.number, outcome))
+
+    def _on_epoch(self, epoch: Epoch) -> bool:
+        event = EpochDone(self._job.number, epoch)
+        self._events.put(event)
+        goes_on = self._answers.get() if self._is_rung(event) else True
+        return goes_on and not self._abandoned
+
+    def _is_rung(self, event: Event) -> bool:
+        return isinstance(event, EpochDone) and event.epoch.epoch in self._job.rungs
+
+
+def connect(settings: BackendSettings, workers: int | None, imports: Sequence[str]) -> None:
+    """Joins the cluster at `settings.address`, or starts one on this machine that only this machine can reach.
+
+    Raises:
+        InputError: it is not there, or has no room for a trial.
+    """
+    if ray.is_initialized():  # by an earlier job of a sweep
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if settings.address is None:
+            with _modules_on_path():
+                ray.init(
+                    address="local",
+                    num_cpus=max(num_cores(), math.ceil((workers or 1) * settings.cpus)),
+                    include_dashboard=False,
+                    **quiet,
+                )
+        else:
+            ray.init(address=settings.address, runtime_env={"py_modules": _modules(imports)}, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:300]
+        where = "starting a cluster here" if settings.address is None else f"joining the cluster at {settings.address}"
+        raise InputError(
+            f"backend.address: {where} failed: {reason}; `ray start --head` starts a cluster, and every node and driver "
+            "needs the same token"
+        ) from error
+    if settings.address is None and cluster_capacity(settings) == 0:
+        total = ray.cluster_resources()
+        raise InputError(
+            f"backend: a trial needs {settings.cpus:g} CPUs and {settings.gpus:g} GPUs, "
+            f"this machine has {total.get('CPU', 0):g} and {total.get('GPU', 0):g}"
+        )
+
+
+def cluster_capacity(settings: BackendSettings) -> int:
+    """How many trials the nodes of the cluster have room for."""
+    wanted = {"CPU": settings.cpus, "GPU": settings.gpus, "memory": (settings.trial_memory_mb or 0) * 2**20}
+    wanted = {name: amount for name, amount in wanted.items() if amount}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    # a hair more than whole: 1 / 0.1 is 9.99 in some roundings
+    return sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes)
+
+
+def _modules(imports: Sequence[str]) -> list[str]:
+    """The folders and files of the project's own packages and of the user's modules, to be sent to all nodes."""
+    names = {"search", "spaces", *(name.partition(".")[0] for name in imports)}
+    places = []
+    for name in sorted(names):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None  # the driver has imported it
+        places.append(next(iter(spec.submodule_search_locations)) if spec.submodule_search_locations else spec.origin)
+    return [str(place) for place in places]
+
+
+@contextmanager
+def _modules_on_path() -> Any:
+    """What this process can import, the processes that it starts can too."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.getcwd(), *filter(None, sys.path)])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
