@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import resource
 import traceback
@@ -139,7 +140,7 @@ class Backend(Protocol):
         ...
 
     def answer(self, number: int, go_on: bool) -> None:
-        """Tells a job that waits at a rung to train on, or to stop there; nothing where the job is gone by now."""
+        """Tells a job that waits at a rung to train on, or to stop there; before the next `wait`, and nothing where it is gone."""
         ...
 
     def close(self) -> None:
@@ -159,6 +160,21 @@ def evaluate(
         on_epoch: told of every epoch; False stops the training.
         checkpoint: as for `train`.
     """
+    outcome = _evaluate(job, data, device, on_epoch, checkpoint)
+    if out_of_memory(outcome):
+        # the frames of the error hold the network and one another
+        gc.collect()
+        if device != "cpu":
+            torch.cuda.empty_cache()
+    return outcome
+
+
+def out_of_memory(outcome: Outcome) -> bool:
+    """Whether that is why it failed."""
+    return outcome.failure is not None and outcome.failure.startswith("out of memory")
+
+
+def _evaluate(job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool], checkpoint: Path | None) -> Outcome:
     last: list[Epoch] = []
 
     def note(epoch: Epoch) -> bool:

@@ -9,6 +9,7 @@ and restoring are not used.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
 import queue
@@ -487,6 +488,7 @@ def connect(settings: BackendSettings, workers: int | None, imports: Sequence[st
     """
     if ray.is_initialized():  # by an earlier job of a sweep
         return
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # whatever happens to a trial is told by the driver
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if settings.address is None:

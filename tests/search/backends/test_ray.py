@@ -1,0 +1,190 @@
+"""A real Ray cluster on this machine: what its actors report, and what becomes of those that die, hang or take too much."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.backends import make_backend, set_up_ray
+from search.backends.base import Backend, BackendSettings, EpochDone, Event, Finished, Job, Lost, evaluate
+from search.data import Data, load
+
+from .test_local import make_job
+
+set_up_ray(only_here=True)
+ray = pytest.importorskip("ray")
+
+FAULTS = """
+import os, time
+import torch
+from torch import nn
+import spaces
+
+class RayFault(nn.Module):
+    def __init__(self, in_channels, out_channels, stride=1, *, fault="none"):
+        super().__init__()
+        self.fault = fault
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride)
+
+    def forward(self, x):
+        if self.training and x.device.type != "meta":
+            if self.fault == "hangs":
+                time.sleep(10_000)
+            if self.fault == "grows":
+                self.kept = []
+                while True:
+                    self.kept.append(torch.ones(2**20))
+        return self.conv(x)
+
+spaces.BLOCKS["ray_fault"] = RayFault
+"""
+
+Start = Callable[..., Backend]
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return load({"source": "digits", "limit": 100})
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Makes backends in one cluster, which ends with the last test; a user's own block is among what workers import."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "ray_faults.py").write_text(FAULTS)
+    patch = pytest.MonkeyPatch()
+    patch.syspath_prepend(str(folder))
+    backends: list[Backend] = []
+
+    def make(data: Data, workers: int | None = 2, **settings: Any) -> Backend:
+        config = {"name": "ray", "cpus": 1, **settings}
+        backends.append(make_backend(BackendSettings.from_config(config), workers, data, ["ray_faults"]))
+        return backends[-1]
+
+    yield make
+    for backend in backends:
+        backend.close()
+    ray.shutdown()
+    patch.undo()
+
+
+def collect(backend: Backend, ends: int) -> list[Event]:
+    """All events until so many jobs have ended; whoever waits at a rung goes on."""
+    events: list[Event] = []
+    deadline = time.monotonic() + 240
+    while sum(isinstance(event, Finished) for event in events) < ends:
+        assert time.monotonic() < deadline, events
+        for event in backend.wait(0.5):
+            events.append(event)
+            if isinstance(event, EpochDone):
+                backend.answer(event.number, event.number % 2 == 0)
+            if isinstance(event, Lost):
+                return events
+    return events
+
+
+def test_trials_report_every_epoch_wait_at_rungs_and_stop_where_they_are_told_to(data: Data, start: Start) -> None:
+    backend = start(data)
+    jobs = [make_job(number, rungs=(1, 3), epochs=5) for number in range(4)]
+    assert backend.num_free == 2
+    backend.start(jobs[0])
+    backend.start(jobs[1])
+    assert backend.num_free == 0
+    events = collect(backend, 2)
+    assert backend.num_free == 2
+    backend.start(jobs[2])
+    backend.start(jobs[3])
+    events += collect(backend, 2)
+    backend.close()
+    ends = {event.number: event.outcome for event in events if isinstance(event, Finished)}
+    epochs = {n: [e.epoch.epoch for e in events if isinstance(e, EpochDone) and e.number == n] for n in range(4)}
+    assert epochs == {0: [1, 2, 3, 4, 5], 1: [1], 2: [1, 2, 3, 4, 5], 3: [1]}
+    local = evaluate(jobs[0], data, "cpu", lambda epoch: True)
+    for number, outcome in ends.items():
+        assert outcome.state == ("complete" if number % 2 == 0 else "stopped")
+        assert outcome.curve == local.curve[: outcome.epochs]
+        assert outcome.accuracy == outcome.curve[-1]
+
+
+def test_a_lost_trial_is_told_of_and_goes_on_from_its_last_epoch(data: Data, start: Start) -> None:
+    backend = start(data, workers=1)
+    job = make_job(0, rungs=(3,), epochs=5)
+    backend.start(job)
+    events: list[Event] = []
+    while not any(isinstance(event, EpochDone) and event.epoch.epoch == 3 for event in events):
+        events += backend.wait(0.5)
+    first = {event.epoch.epoch: event.epoch for event in events if isinstance(event, EpochDone)}
+    (actor,) = backend._door.actors.values()  # type: ignore[attr-defined]
+    pid = ray.get(actor.get_current_ip_pid.remote())[1]
+    os.kill(pid, signal.SIGKILL)
+    events = collect(backend, 1)
+    (lost,) = (event for event in events if isinstance(event, Lost))
+    assert lost.number == 0
+    assert lost.reason
+    backend.start(job)
+    events = collect(backend, 1)
+    backend.close()
+    again = {event.epoch.epoch: event.epoch for event in events if isinstance(event, EpochDone)}
+    assert [again[number] for number in (1, 2, 3)] == [
+        first[number] for number in (1, 2, 3)
+    ]  # to the microsecond: not trained anew
+    assert isinstance(events[-1], Finished)
+    assert events[-1].outcome.curve == evaluate(job, data, "cpu", lambda epoch: True).curve
+
+
+def faulty_job(number: int, fault: str) -> Job:
+    job = make_job(number, epochs=1)
+    job.architecture["layers"][0] = {"block": "ray_fault", "channels": 8, "fault": fault}
+    return job
+
+
+def test_what_hangs_is_ended(data: Data, start: Start) -> None:
+    backend = start(data, trial_timeout_s=3)
+    backend.start(faulty_job(0, "hangs"))
+    (event,) = collect(backend, 1)
+    backend.close()
+    assert isinstance(event, Finished)
+    assert (event.outcome.failure or "").startswith("time limit")
+
+
+def test_what_takes_too_much_memory_fails_alone(data: Data, start: Start) -> None:
+    backend = start(data, workers=1, trial_memory_mb=500)
+    outcomes = []
+    for number, fault in enumerate(("grows", "none", "grows")):
+        backend.start(faulty_job(number, fault))
+        outcomes += [event.outcome for event in collect(backend, 1) if isinstance(event, Finished)]
+    backend.close()
+    assert [outcome.state for outcome in outcomes] == ["failed", "complete", "failed"]
+    assert (outcomes[0].failure or "").startswith("out of memory")
+    assert (outcomes[2].failure or "").startswith("out of memory")
+
+
+def test_the_cluster_listens_on_the_loopback_address_alone(start: Start, data: Data) -> None:
+    start(data)
+    own = {str(pid) for pid in _descendants(os.getpid())}
+    sockets = {
+        os.readlink(f) for pid in own for f in Path(f"/proc/{pid}/fd").glob("*") if f.exists() and f.is_symlink()
+    }
+    inodes = {name[8:-1] for name in sockets if name.startswith("socket:")}
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                listening.append(fields[1].rpartition(":")[0])
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    assert listening
+    assert set(listening) <= loopback
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            yield from _descendants(int(child))
