@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
-from spaces.blocks.ops import Cost, Size
+from spaces.blocks.ops import Cost, Size, SymmetricPad2d, beside
 from spaces.errors import BLOCK_ERRORS, InputError
 
 
@@ -25,13 +25,8 @@ def cost(architecture: Architecture) -> Cost:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    flops = params = 0
-    size = architecture.resolution
-    for layer_cost in layer_costs(architecture):
-        flops += layer_cost.flops
-        params += layer_cost.params
-        size = layer_cost.size
-    return Cost(flops, params, size)
+    costs = layer_costs(architecture)
+    return beside(costs, costs[-1].size if costs else architecture.resolution)
 
 
 def layer_costs(architecture: Architecture) -> list[Cost]:
@@ -93,7 +88,7 @@ def _layer_cost(block: Any, layer: Layer, size: Any) -> Cost:
         stated = _count(block, layer, size)
     if min(stated.size) < 1:
         raise ValueError(f"its kernel eats the {height}x{width} map; use a smaller kernel or a larger resolution")
-    return stated
+    return stated if stated.flops else stated._replace(accesses=0)
 
 
 def build_block(layer: Layer, size: Any) -> nn.Module:
@@ -118,6 +113,27 @@ def make_block(block: Any, layer: Layer, size: Any) -> nn.Module:
     return block(layer.in_channels, layer.out_channels, layer.stride, **extra, **layer.keywords)
 
 
+def count_accesses(module: nn.Module) -> list[int]:
+    """A list that fills with the values each convolution and linear layer moves when the module runs."""
+    accesses: list[int] = []
+    unpadded: list[int] = []
+
+    def note_pad(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        unpadded.append(inputs[0].numel())
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer.weight, Tensor)
+        read = unpadded.pop() if unpadded else inputs[0].numel()
+        accesses.append(read + output.numel() + layer.weight.numel())
+
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            part.register_forward_hook(note)
+        elif isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
+            part[0].register_forward_pre_hook(note_pad)
+    return accesses
+
+
 def _count(block: Any, layer: Layer, size: Any) -> Cost:
     """PyTorch's own count; it takes two FLOPs for a multiply-add."""
     channels: Any = layer.in_channels
@@ -125,9 +141,10 @@ def _count(block: Any, layer: Layer, size: Any) -> Cost:
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.no_grad(), counter:
         module = make_block(block, layer, size).eval()
+        accesses = count_accesses(module)
         output = module(*(torch.empty(1, count, *sides) for count, sides in inputs))
     if output.shape[1] != layer.out_channels:
         raise ValueError(f"it gives {output.shape[1]} channels instead of {layer.out_channels}")
     params = sum(parameter.numel() for parameter in module.parameters())
     out_size = (output.shape[2], output.shape[3]) if output.dim() == 4 else (1, 1)
-    return Cost(counter.get_total_flops() // 2, params, out_size)
+    return Cost(counter.get_total_flops() // 2, params, out_size, sum(accesses))

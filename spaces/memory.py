@@ -1,7 +1,8 @@
 """What a network moves and holds in memory: bytes read and written, and the most that is alive at once.
 
-Both are found by running each distinct layer once on PyTorch's meta device, where tensors have shapes but no values, and are
-remembered. No block has to state them, a user's own blocks included.
+What a layer moves its block states in closed form, as a part of its cost. What it holds, and what a user's block moves that states
+nothing, is found by running each distinct layer once on PyTorch's meta device, where tensors have shapes but no values (some
+milliseconds), and is remembered.
 
 *Memory access* is that of guideline G1 of Ma et al., ShuffleNet V2 (2018), https://arxiv.org/abs/1807.11164, section 2: every
 convolution and linear layer reads its input map and its weights and writes its output map, h w (c1 + c2) + c1 c2 values for a 1x1
@@ -20,21 +21,22 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
-from spaces.blocks.ops import SymmetricPad2d
-from spaces.costs import input_sizes, layer_costs, make_block
+from spaces.costs import count_accesses, input_sizes, layer_costs, make_block
 from spaces.errors import BLOCK_ERRORS, InputError
 
 FLOAT32 = 4
 """Bytes of one value."""
 
+_NORMALISATIONS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
 _IN_PLACE = frozenset(
     (
-        *("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_dropout"),
+        *_NORMALISATIONS,
+        "native_dropout",
         *("relu", "hardtanh", "hardswish", "silu", "sigmoid", "hardsigmoid", "_prelu_kernel", "leaky_relu", "gelu"),
         *("tanh", "elu", "add", "sub", "mul", "div", "maximum", "clamp"),
     )
@@ -66,7 +68,7 @@ def memory_access(architecture: Architecture, bytes_per_value: int = FLOAT32) ->
     Raises:
         InputError: a layer cannot be built.
     """
-    return bytes_per_value * sum(layer.accesses for layer in layer_memory(architecture))
+    return bytes_per_value * sum(layer_accesses(architecture))
 
 
 def activation_bytes(architecture: Architecture, bytes_per_value: int = FLOAT32) -> int:
@@ -100,6 +102,19 @@ def held_values(architecture: Architecture) -> list[int]:
     return held
 
 
+def layer_accesses(architecture: Architecture) -> list[int]:
+    """For each layer the values that its convolutions and linear layers read and write.
+
+    Raises:
+        InputError: a layer cannot be built.
+    """
+    stated = [cost.accesses for cost in layer_costs(architecture)]
+    if None in stated:
+        found = [memory.accesses for memory in layer_memory(architecture)]
+        return [count if known is None else known for known, count in zip(stated, found, strict=True)]
+    return [count for count in stated if count is not None]
+
+
 def layer_memory(architecture: Architecture) -> list[LayerMemory]:
     """What each layer moves and holds, in order.
 
@@ -126,32 +141,11 @@ def _trace(block: Any, layer: Layer, size: Any) -> LayerMemory:
     with torch.device("meta"), torch.no_grad():
         module = make_block(block, layer, size).eval()
         images = [torch.empty(1, count, *sides) for count, sides in shapes]
-        accesses = _count_accesses(module)
+        accesses = count_accesses(module)
         recorder = _Recorder(images, weights=[*module.parameters(), *module.buffers()])
         with recorder:
             output = module(*images)
     return LayerMemory(sum(accesses), tuple(_moments(recorder, recorder.map_of(output), len(images))))
-
-
-def _count_accesses(module: nn.Module) -> list[int]:
-    """A list that fills with the values each convolution and linear layer moves when the module runs."""
-    accesses: list[int] = []
-    unpadded: list[int] = []
-
-    def note_pad(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        unpadded.append(inputs[0].numel())
-
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer.weight, Tensor)
-        read = unpadded.pop() if unpadded else inputs[0].numel()
-        accesses.append(read + output.numel() + layer.weight.numel())
-
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            part.register_forward_hook(note)
-        elif isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
-            part[0].register_forward_pre_hook(note_pad)
-    return accesses
 
 
 class _Step(NamedTuple):
@@ -180,7 +174,7 @@ class _Recorder(TorchDispatchMode):
         return self._maps[self._key(tensor)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
+        output = _shaped_like_run(func, args, kwargs or {})
         reads = tuple({self._maps[key] for key in map(self._key, _tensors((args, kwargs))) if key in self._maps})
         # a normalisation gives its statistics too, a maximum its positions: the map comes first
         made = next(_tensors(output), None)
@@ -199,6 +193,34 @@ class _Recorder(TorchDispatchMode):
         self._alive.append(storage)
         self._maps[storage._cdata] = len(self.values)
         self.values.append(tensor.numel())
+
+
+def _shaped_like_run(func: Any, args: Any, kwargs: Any) -> Any:
+    """What an operator gives, without values.
+
+    PyTorch works out the shapes of some of the commonest operators in Python, in milliseconds; here they are stated.
+    """
+    name = func.overloadpacket._qualified_op_name.partition("::")[2]
+    if name in _NORMALISATIONS:
+        return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
+    if name in _IN_PLACE and name != "native_dropout" and isinstance(args[0], Tensor):
+        others = [other for other in args[1:] if isinstance(other, Tensor)]
+        if all(other.shape == args[0].shape for other in others) or name == "_prelu_kernel":
+            return torch.empty_like(args[0])
+    if name.removesuffix("_") in _IN_PLACE and name.endswith("_"):
+        return args[0]
+    if name == "convolution":
+        return _convolved(*args)
+    return func(*args, **kwargs)
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, *_: Any
+) -> Tensor:
+    """An empty map of a convolution's shape."""
+    assert not transposed
+    reach = [side + 2 * p - d * (k - 1) - 1 for side, p, d, k in zip(x.shape[2:], padding, dilation, weight.shape[2:])]
+    return x.new_empty(x.shape[0], weight.shape[0], *(length // step + 1 for length, step in zip(reach, stride)))
 
 
 def _tensors(data: Any) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from search.latency.measuring import Measurement
 from spaces import Architecture, Layer, Size, layer_costs
-from spaces.memory import FLOAT32, held_values, layer_memory
+from spaces.memory import FLOAT32, held_values, layer_accesses
 
 
 class LayerRow(NamedTuple):
@@ -50,7 +50,7 @@ def layer_rows(architecture: Architecture) -> list[LayerRow]:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
     layers, costs = architecture.layers, layer_costs(architecture)
-    accesses = [FLOAT32 * memory.accesses for memory in layer_memory(architecture)]
+    accesses = [FLOAT32 * values for values in layer_accesses(architecture)]
     held = [FLOAT32 * values for values in held_values(architecture)]
     return [
         LayerRow(position, layer, cost.size, cost.flops, cost.params, moved, alive)

@@ -116,8 +116,9 @@ class DimFuse(nn.Module):
         """H W (3 + k²) D multiply-adds and 2 D ⌊D/4⌋ once an image."""
         local = conv_cost(3 * channels, channels, size, groups=channels, activation=activation)
         spatial = conv_cost(channels, channels, size, kernel_size, groups=channels, activation=activation)
-        gate = 2 * channels * max(1, channels // 4)
-        return Cost(gate, gate, size) + local + spatial
+        squeezed = max(1, channels // 4)
+        gate = 2 * channels * squeezed
+        return Cost(gate, gate, size, 2 * (channels + squeezed) + gate) + local + spatial
 
 
 class ShuffleFuse(nn.Module):

@@ -15,6 +15,7 @@ from spaces.blocks.ops import (
     Size,
     activate,
     activation_params,
+    beside,
     conv2d,
     conv_cost,
     conv_norm_act,
@@ -101,11 +102,15 @@ class ESP(nn.Module):
         activation: str | None = "prelu",
     ) -> Cost:
         """Q d (M + k² N) multiply-adds at stride 1; dilation is free."""
-        reduced, _ = pyramid(out_channels, branches, dilations)[-1]
+        split = pyramid(out_channels, branches, dilations)
+        reduced, _ = split[-1]
         reduce_size = 1 if stride == 1 else kernel_size
         reduce = conv_cost(in_channels, reduced, size, reduce_size, stride, norm=False, bias=False, activation=None)
-        transform = conv_cost(reduced, out_channels, reduce.size, kernel_size, norm=False, bias=False, activation=None)
-        return reduce + transform + norm_act_cost(out_channels, reduce.size, activation)
+        transform = [
+            conv_cost(reduced, channels, reduce.size, kernel_size, norm=False, bias=False, activation=None)
+            for channels, _ in split
+        ]
+        return reduce + beside(transform, reduce.size) + norm_act_cost(out_channels, reduce.size, activation)
 
 
 def capped(branches: int, kernel_size: int, max_extent: int) -> list[int]:
@@ -225,7 +230,7 @@ class EESP(nn.Module):
             reduced, reduced, x_size, kernel_size, stride, groups=reduced, norm=False, bias=False, activation=None
         )
         merge = conv_cost(made, made, branch.size, groups=branches, activation=None)
-        total = reduce + Cost(branches * branch.flops, branches * branch.params, branch.size)
+        total = reduce + beside([branch] * branches, branch.size)
         total = total + norm_act_cost(made, branch.size, activation) + merge
         if image_channels:
             halvings(image_size, branch.size)

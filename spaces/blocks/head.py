@@ -160,13 +160,15 @@ class Head(nn.Module):
         if not linear:
             return Cost(0, 0, size if pool is None else (1, 1))
         features = in_channels * _bins(pool, pool_size, levels)
-        weights = others = 0
+        weights = others = moved = 0
         for width in hidden:
             weights += features * width // hidden_groups
+            moved += features + width
             others += (hidden_bias + 2 * hidden_norm) * width + activation_params(activation, width)
             features = width
         weights += features * out_channels
-        return Cost(weights, weights + others + bias * out_channels, (1, 1))
+        moved += features + out_channels + weights
+        return Cost(weights, weights + others + bias * out_channels, (1, 1), moved)
 
     @staticmethod
     def channel_multiples(*, hidden: Sequence[int] = (), hidden_groups: int = 1, **_: object) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Size, activate, activation_params, conv_cost, conv_norm_act, window_size
+from spaces.blocks.ops import Cost, Size, activate, activation_params, beside, conv_cost, conv_norm_act, window_size
 
 EPS = 1e-3
 """Of every batch normalisation, as in the authors' code."""
@@ -168,7 +168,7 @@ class SideBySide(nn.ModuleList):
 
 
 def _side_by_side_cost(costs: Sequence[Cost]) -> Cost:
-    return Cost(sum(c.flops for c in costs), sum(c.params for c in costs), costs[0].size)
+    return beside(costs, costs[0].size)
 
 
 def _with_stride(branch: Branch, stride: int, padding: str) -> Iterator[tuple[Operation, int, bool]]:

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Pair, Size, activate, activation_params, conv_cost, conv_norm_act
+from spaces.blocks.ops import Cost, Pair, Size, activate, activation_params, beside, conv_cost, conv_norm_act
 
 EPS = 1e-3
 """Of every batch normalisation, as in the authors' code."""
@@ -155,8 +155,8 @@ class NASNetCell(nn.Module):
         """The adjustment of both inputs and the layers of all operations."""
         plan = _plan(in_channels, out_channels, stride, size, _read(steps, concat))
         sizes = dict(zip(INPUTS, _by_input(size)))
-        parts = [_layer_cost(conv, sizes[name], activation) for name, conv in plan.inputs.items()]
-        parts += [_layer_cost(conv, sizes["h"], activation) for conv in plan.outputs.values()]
+        parts = [_adjust_cost(conv, sizes[name], activation) for name, conv in plan.inputs.items()]
+        parts += [_adjust_cost(conv, sizes["h"], activation) for conv in plan.outputs.values()]
         small = -(-sizes["h"][0] // stride), -(-sizes["h"][1] // stride)
         for operations, reads in zip(plan.steps, plan.wiring.steps):
             for layers, read in zip(operations, reads):
@@ -164,7 +164,7 @@ class NASNetCell(nn.Module):
                 for layer in layers:
                     total += _layer_cost(layer, total.size, activation)
                 parts.append(total)
-        return Cost(sum(part.flops for part in parts), sum(part.params for part in parts), small)
+        return beside(parts, small)
 
     @staticmethod
     def channel_multiples(
@@ -288,6 +288,14 @@ def _module(layer: PreConv | Pool, activation: str | None) -> nn.Module:
 
 def _adjust(conv: PreConv, activation: str | None) -> nn.Module:
     return _pre_conv(conv, activation) if conv.stride == 1 else FactorizedReduction(conv, activation)
+
+
+def _adjust_cost(conv: PreConv, size: Size, activation: str | None) -> Cost:
+    cost = _layer_cost(conv, size, activation)
+    if conv.stride == 1 or conv.out_channels < 2 or cost.accesses is None:
+        return cost
+    # two convolutions read the whole map
+    return cost._replace(accesses=cost.accesses + conv.in_channels * size[0] * size[1])
 
 
 def _pre_conv(conv: PreConv, activation: str | None) -> nn.Module:

@@ -7,6 +7,7 @@ layer. Normalisation, activations, pooling, additions, shuffles and biases cost 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,9 +30,27 @@ class Cost(NamedTuple):
     """Number of weights, biases and affine parameters; running statistics are none."""
     size: Size
     """(height, width) of the output."""
+    accesses: int | None = None
+    """Values that convolutions and linear layers read and write: input map, weights without biases, output map. None where there
+    are multiply-adds: not stated, to be found by running it."""
 
     def __add__(self, after: Cost) -> Cost:  # type: ignore[override]
-        return Cost(self.flops + after.flops, self.params + after.params, after.size)
+        return Cost(self.flops + after.flops, self.params + after.params, after.size, _accesses((self, after)))
+
+
+def beside(costs: Sequence[Cost], size: Size) -> Cost:
+    """The cost of parts whose outputs meet at `size`."""
+    return Cost(sum(c.flops for c in costs), sum(c.params for c in costs), size, _accesses(costs))
+
+
+def _accesses(costs: Iterable[Cost]) -> int | None:
+    total = 0
+    for cost in costs:
+        if cost.accesses is not None:
+            total += cost.accesses
+        elif cost.flops:
+            return None
+    return total
 
 
 def as_pair(value: Pair) -> tuple[int, int]:
@@ -229,7 +248,8 @@ def conv_cost(
     weights = k_h * k_w * in_channels * out_channels // groups
     bias = not norm if bias is None else bias
     params = weights + (2 * norm + bias) * out_channels + activation_params(activation, out_channels)
-    return Cost(out[0] * out[1] * weights, params, out)
+    accesses = in_channels * size[0] * size[1] + weights + out_channels * out[0] * out[1]
+    return Cost(out[0] * out[1] * weights, params, out, accesses)
 
 
 def norm_act(channels: int, activation: str | None = "relu") -> nn.Sequential:
@@ -268,7 +288,7 @@ def window_size(
 def linear_cost(in_features: int, out_features: int, *, bias: bool = True) -> Cost:
     """Cost of one `nn.Linear` on pooled values."""
     weights = in_features * out_features
-    return Cost(weights, weights + bias * out_features, (1, 1))
+    return Cost(weights, weights + bias * out_features, (1, 1), in_features + weights + out_features)
 
 
 class SqueezeExcitation(nn.Module):
@@ -301,7 +321,8 @@ class SqueezeExcitation(nn.Module):
 def squeeze_excitation_cost(channels: int, squeezed: int, size: Size, activation: str | None = "relu") -> Cost:
     """Cost of `SqueezeExcitation` on maps of `size`: 2 C z, once per image."""
     weights = 2 * channels * squeezed
-    return Cost(weights, weights + channels + squeezed + activation_params(activation, squeezed), size)
+    params = weights + channels + squeezed + activation_params(activation, squeezed)
+    return Cost(weights, params, size, 2 * (channels + squeezed) + weights)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:

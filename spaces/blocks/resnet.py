@@ -14,6 +14,7 @@ from spaces.blocks.ops import (
     conv_cost,
     conv_norm_act,
     squeeze_excitation_cost,
+    strided,
 )
 
 
@@ -52,7 +53,8 @@ def _shortcut_cost(in_channels: int, out_channels: int, stride: int, size: Size,
     """Cost of `_shortcut`; its size is the unit's *input*, so that the body's cost can be added."""
     if kind == "pad" or (stride == 1 and in_channels == out_channels):
         return Cost(0, 0, size)
-    return conv_cost(in_channels, out_channels, size, stride=stride, activation=None)._replace(size=size)
+    read, step = (strided(size, stride), 1) if kind == "avg_pool" else (size, stride)
+    return conv_cost(in_channels, out_channels, read, stride=step, activation=None)._replace(size=size)
 
 
 def _excited(channels: int, squeeze_ratio: float, activation: str | None) -> nn.Module:

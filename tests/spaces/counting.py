@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import spaces
 from spaces.blocks.ops import Cost
+from spaces.costs import count_accesses
 from tests.spaces.blocks.contract import count, make
 
 
@@ -36,7 +37,7 @@ def run_network(architecture: spaces.Architecture) -> tuple[Cost, Tensor]:
         its cost, every weight of a convolution or linear layer taken once for each pixel it makes; its output.
     """
     network = spaces.build(architecture).eval()
-    flops = []
+    flops, accesses = [], count_accesses(network)
 
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
         assert isinstance(module.weight, Tensor)
@@ -49,4 +50,4 @@ def run_network(architecture: spaces.Architecture) -> tuple[Cost, Tensor]:
         output = network(torch.randn(1, architecture.in_channels, *architecture.resolution))
     params = sum(p.numel() for p in network.parameters())
     size = (output.shape[2], output.shape[3]) if output.dim() == 4 else (1, 1)
-    return Cost(sum(flops), params, size), output
+    return Cost(sum(flops), params, size, sum(accesses)), output

@@ -53,17 +53,19 @@ def describe(*layers, resolution=(9, 7)):
 def test_costs_by_hand():
     """9x7 pixels, then 5x4 after the stride: k² C O Q multiply-adds; two numbers a normalised channel."""
     network = decode(describe({"block": "conv", "channels": 8, "stride": 2}, {"block": "pool"}))
-    conv = Cost(20 * 9 * 3 * 8, 9 * 3 * 8 + 2 * 8, (5, 4))
-    head = Cost(8 * 10, 8 * 10 + 10, (1, 1))
-    assert layer_costs(network) == [conv, Cost(0, 0, (5, 4)), head]
-    assert cost(network) == Cost(conv.flops + head.flops, conv.params + head.params, (1, 1))
+    conv = Cost(20 * 9 * 3 * 8, 9 * 3 * 8 + 2 * 8, (5, 4), 63 * 3 + 9 * 3 * 8 + 20 * 8)
+    head = Cost(8 * 10, 8 * 10 + 10, (1, 1), 8 + 8 * 10 + 10)
+    assert layer_costs(network) == [conv, Cost(0, 0, (5, 4), 0), head]
+    assert cost(network)[:3] == (conv.flops + head.flops, conv.params + head.params, (1, 1))
 
 
 def test_a_block_without_a_cost_is_counted_once():
     layer = {"block": "mixer", "channels": 8, "kernel_size": 5, "groups": 2}
     network = decode(describe({"block": "conv", "channels": 6}, layer))
     Mixer.num_made = 0
-    assert layer_costs(network)[1] == Cost(63 * 25 * 6 * 8 // 2, 25 * 6 * 8 // 2 + 8, (9, 7))
+    assert layer_costs(network)[1] == Cost(
+        63 * 25 * 6 * 8 // 2, 25 * 6 * 8 // 2 + 8, (9, 7), 63 * (6 + 8) + 25 * 6 * 8 // 2
+    )
     assert cost(network) == cost(decode(network.to_dict()))
     assert Mixer.num_made == 1
     cost(decode(describe({"block": "conv", "channels": 6}, layer, resolution=(9, 8))))
@@ -83,7 +85,7 @@ def test_a_users_block_can_be_open():
 def test_a_block_that_needs_sizes_is_told_them():
     stem = {"block": "conv", "channels": 8, "stride": 2}
     network = decode(describe(stem, {"block": "positions", "inputs": [-1, -1], "channels": 8}))
-    assert layer_costs(network)[1] == Cost(0, 8 * 5 * 4, (5, 4))
+    assert layer_costs(network)[1] == Cost(0, 8 * 5 * 4, (5, 4), 0)
     assert build(network)(torch.zeros(1, 3, 9, 7)).shape == (1, 10)
 
 

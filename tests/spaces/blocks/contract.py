@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Cost, Size
+from spaces.costs import count_accesses
 
 
 def as_inputs(in_channels: int | tuple[int, ...], size: Any, batch: int, device: str = "cpu") -> list[torch.Tensor]:
@@ -29,12 +30,12 @@ def make(name: str, in_channels: Any, out_channels: int, stride: int, size: Any,
 def count(module: nn.Module, in_channels: Any, size: Any) -> Cost:
     """PyTorch's own count of `module` on the meta device; it counts two FLOPs a multiply-add."""
     module = module.to("meta").eval()
-    counter = FlopCounterMode(display=False)
+    counter, accesses = FlopCounterMode(display=False), count_accesses(module)
     with counter, torch.no_grad():
         output = module(*as_inputs(in_channels, size, 1, "meta"))
     out_size: Size = tuple(output.shape[2:]) or (1, 1)  # type: ignore[assignment]
     params = sum(p.numel() for p in module.parameters())
-    return Cost(counter.get_total_flops() // 2, params, out_size)
+    return Cost(counter.get_total_flops() // 2, params, out_size, sum(accesses))
 
 
 def check_signatures(name: str) -> None:
@@ -56,7 +57,7 @@ def check_cost(name: str, in_channels: Any, out_channels: int, stride: int, size
     """The closed form equals PyTorch's counter to the integer, and the output has the stated shape."""
     block = make(name, in_channels, out_channels, stride, size, **options)
     stated = BLOCKS[name].cost(in_channels, out_channels, stride, size, **options)  # type: ignore[attr-defined]
-    assert stated == count(block, in_channels, size)
+    assert stated._replace(accesses=stated.accesses or 0) == count(block, in_channels, size)
     if hasattr(BLOCKS[name], "channel_multiples") and isinstance(in_channels, int):
         into, out = BLOCKS[name].channel_multiples(**options)  # type: ignore[attr-defined]
         assert in_channels % into == 0

@@ -76,7 +76,7 @@ def test_contract_of_mnasnets_convolution(in_channels, out_channels, stride, siz
     ],
 )
 def test_published_layers(cost, expected):
-    assert cost == expected
+    assert cost[:3] == expected
 
 
 def test_hidden_widths_follow_each_papers_rule():

@@ -148,7 +148,7 @@ def test_inner_widths_fit_the_groups_on_both_sides():
 def test_last_layer_costs_half_of_a_pointwise_convolution():
     """2x2 filters in 8 groups: k² / g = 1 / 2."""
     cost = ShuffleAgg.cost(64, 64, 1, (10, 10), kernel_size=2, groups=8, depth=1)
-    assert cost == Cost(100 * 64 * 64 // 2, 64 * 64 // 2 + 128, (10, 10))
+    assert cost == Cost(100 * 64 * 64 // 2, 64 * 64 // 2 + 128, (10, 10), 100 * 128 + 64 * 64 // 2)
 
 
 def test_residual_is_added_where_shapes_allow():
