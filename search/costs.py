@@ -44,8 +44,8 @@ class Costs:
         return costs | {name: _COUNTED[name](architecture) for name in self._counted}
 
     def record(self, architecture: Architecture) -> dict[str, Any]:
-        """What a trial keeps: its costs, and `latency_error`, the relative standard deviation of the predicted latency."""
-        known: dict[str, Any] = self(architecture)
+        """What a trial keeps: every cost known, and `latency_error`, the predicted latency's relative standard deviation."""
+        known: dict[str, Any] = self(architecture) | {name: count(architecture) for name, count in _COUNTED.items()}
         if self._predictor is not None:
             known["latency_error"] = self._predictor.predict([architecture]).error.item()
         return known

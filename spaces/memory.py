@@ -169,6 +169,11 @@ class _Recorder(TorchDispatchMode):
         for image in images:
             self._number(image)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; to be left out of it by PyTorch's decorator would take seconds to import."""
+        return False
+
     def map_of(self, tensor: Tensor) -> int:
         """The number of the map that a tensor is, or is a view of."""
         return self._maps[self._key(tensor)]
@@ -202,11 +207,11 @@ def _shaped_like_run(func: Any, args: Any, kwargs: Any) -> Any:
     """
     name = func.overloadpacket._qualified_op_name.partition("::")[2]
     if name in _NORMALISATIONS:
-        return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
+        return args[0].new_empty(args[0].shape), args[0].new_empty(0), args[0].new_empty(0)
     if name in _IN_PLACE and name != "native_dropout" and isinstance(args[0], Tensor):
         others = [other for other in args[1:] if isinstance(other, Tensor)]
         if all(other.shape == args[0].shape for other in others) or name == "_prelu_kernel":
-            return torch.empty_like(args[0])
+            return args[0].new_empty(args[0].shape)
     if name.removesuffix("_") in _IN_PLACE and name.endswith("_"):
         return args[0]
     if name == "convolution":

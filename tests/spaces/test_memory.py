@@ -170,3 +170,16 @@ def test_a_layer_that_cannot_be_built_is_named() -> None:
     architecture = Architecture(3, (8, 8), (Layer("conv", 3, 4, options=(("groups", 2),)), Layer("head", 4, 10)))
     with pytest.raises(spaces.InputError, match="groups 2 do not divide the 3 input channels"):
         layer_memory(architecture)
+
+
+def test_what_a_users_block_moves_is_counted_whether_or_not_it_states_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stated(Doubled):
+        @staticmethod
+        def cost(in_channels: int, out_channels: int, stride: int, size: Any) -> Any:
+            return spaces.blocks.ops.Cost(
+                size[0] * size[1] * in_channels * out_channels, in_channels * out_channels, size
+            )
+
+    for block in (Doubled, Stated):
+        monkeypatch.setitem(spaces.BLOCKS, "doubled", block)
+        assert memory_access(one("doubled", 6, 6), 1) == _accesses_when_run(one("doubled", 6, 6))
