@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import signal
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
 from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost
+from search.confirm import seeds_after
 from search.fidelity import Curve, Fidelity, Full
 from search.objective import front_points, reference_point
 from search.outcome import Outcome
@@ -22,9 +23,16 @@ Watcher = Callable[[Status, Ended | None], None]
 
 
 def explore(
-    study: Study, backend: Backend, *, seed: int, retries: int, watch: Watcher, fidelity: Fidelity | None = None
+    study: Study,
+    backend: Backend,
+    *,
+    seed: int,
+    retries: int,
+    watch: Watcher,
+    fidelity: Fidelity | None = None,
+    confirm: int = 0,
 ) -> None:
-    """Trains what the study asks for until it has enough.
+    """Trains what the study asks for until it has enough, then what is on the front again.
 
     One proposal is always made ahead: a worker that becomes free goes on at once, and waits neither for the sampler nor for the
     storage. A trial whose worker died starts again, `retries` times at the most, then it is a failure. On Ctrl-C or SIGTERM the
@@ -37,10 +45,11 @@ def explore(
         retries: how often a lost trial is started again.
         watch: told where the search stands, and of every trial that ended.
         fidelity: says at rungs which trainings go on; None trains all of them in full.
+        confirm: under how many other seeds the front's members are trained when the search is over.
     """
     with _Interruption() as interruption:
         try:
-            search = _Search(study, backend, seed, retries, watch, fidelity or Full())
+            search = _Search(study, backend, seed, retries, watch, fidelity or Full(), seeds_after(seed, confirm))
             while search.start_jobs(interruption) and not interruption.requested:
                 for event in backend.wait(timeout_s=0.5):
                     search.handle(event)
@@ -88,11 +97,30 @@ class _Interruption:
             raise KeyboardInterrupt
 
 
+@dataclass
+class _Work:
+    """A job under way."""
+
+    proposal: Proposal
+    job: Job
+    curve: Curve
+    """What it has shown so far."""
+    confirms: bool = False
+    """Whether it is another training of what its trial has trained."""
+
+
 class _Search:
     """The jobs under way, and what becomes of them."""
 
     def __init__(
-        self, study: Study, backend: Backend, seed: int, retries: int, watch: Watcher, fidelity: Fidelity
+        self,
+        study: Study,
+        backend: Backend,
+        seed: int,
+        retries: int,
+        watch: Watcher,
+        fidelity: Fidelity,
+        confirming_seeds: Sequence[int],
     ) -> None:
         self.study = study
         self.backend = backend
@@ -100,12 +128,13 @@ class _Search:
         self.retries = retries
         self.watch = watch
         self.fidelity = fidelity
+        self.confirming_seeds = confirming_seeds
         self.tally = _Tally(study)
-        self.jobs: dict[int, tuple[Proposal, Job]] = {}
-        self.curves: dict[int, Curve] = {}
-        """Of the trainings under way."""
+        self.under_way: dict[int, _Work] = {}
         self.losses: Counter[int] = Counter()
         self.ahead: Proposal | None = None
+        self.to_confirm: deque[_Work] = deque()
+        self.num_confirmed = 0
 
     def start_jobs(self, interruption: _Interruption) -> bool:
         """Fills the free workers and makes a proposal ahead; False where nothing runs and nothing is left to run."""
@@ -114,8 +143,10 @@ class _Search:
                 self.ahead = self.study.ask()
             if not self._start_ahead():
                 break
-        self.watch(self.tally.status(len(self.jobs)), None)
-        return bool(self.jobs)
+        if self.ahead is None and not interruption.requested:
+            self._start_confirmations()
+        self.watch(self._status(), None)
+        return bool(self.under_way)
 
     def handle(self, event: Event) -> None:
         """Passes an event on to the study."""
@@ -127,7 +158,7 @@ class _Search:
         elif isinstance(event, Lost):
             self.losses[event.number] += 1
             if self.losses[event.number] <= self.retries:
-                self.backend.start(self.jobs[event.number][1])
+                self.backend.start(self.under_way[event.number].job)
             else:
                 self._tell(event.number, Outcome("failed", failure=f"worker lost: {event.reason}"))
 
@@ -136,32 +167,66 @@ class _Search:
         if self.ahead is None or not self.backend.num_free:
             return False
         proposal, self.ahead = self.ahead, None
-        number, candidate = proposal.number, proposal.candidate
-        rungs = self.fidelity.rungs(proposal.epochs)
-        job = Job(number, candidate.architecture.to_dict(), candidate.hyperparameters, self.seed, rungs)
-        self.jobs[number] = proposal, job
-        self.curves[number] = Curve(proposal.costs[self.study.objective.cost], (), proposal.epochs)
-        self.backend.start(job)
+        self._start(self._work(proposal, proposal.number, self.seed, self.fidelity.rungs(proposal.epochs)))
         return True
+
+    def _work(self, proposal: Proposal, number: int, seed: int, rungs: tuple[int, ...] = ()) -> _Work:
+        candidate = proposal.candidate
+        job = Job(number, candidate.architecture.to_dict(), candidate.hyperparameters, seed, rungs)
+        return _Work(proposal, job, Curve(proposal.costs[self.study.objective.cost], (), proposal.epochs))
+
+    def _start(self, work: _Work) -> None:
+        self.under_way[work.job.number] = work
+        self.backend.start(work.job)
+
+    def _start_confirmations(self) -> None:
+        """Fills the free workers with trainings of the front's members, once no trial can change the front any more."""
+        if not self.under_way and not self.to_confirm:
+            for proposal, seed in self.study.to_confirm(self.confirming_seeds):
+                work = self._work(proposal, _number_to_confirm(proposal.number, seed - self.seed), seed)
+                work.confirms = True
+                if self.losses[work.job.number] <= self.retries:
+                    self.to_confirm.append(work)
+        while self.to_confirm and self.backend.num_free:
+            self._start(self.to_confirm.popleft())
 
     def _note_epoch(self, event: EpochDone) -> None:
         """Answers a job that waits at a rung."""
-        before = self.curves.pop(event.number)
+        work = self.under_way[event.number]
         # a job that was lost begins again, and so does its curve
-        curve = replace(before, accuracies=(*before.accuracies[: event.epoch.epoch - 1], event.epoch.accuracy))
-        if event.epoch.epoch in self.jobs[event.number][1].rungs:
-            others = [*self.study.curves(), *self.curves.values()]
-            self.backend.answer(event.number, self.fidelity.goes_on(curve, others))
-        self.curves[event.number] = curve
+        before = work.curve.accuracies[: event.epoch.epoch - 1]
+        work.curve = replace(work.curve, accuracies=(*before, event.epoch.accuracy))
+        if event.epoch.epoch in work.job.rungs:
+            running = (other.curve for other in self.under_way.values() if other is not work)
+            go_on = self.fidelity.goes_on(work.curve, [*self.study.curves(), *running])
+            self.backend.answer(event.number, go_on)
 
     def _tell(self, number: int, outcome: Outcome) -> None:
-        self.study.tell(number, outcome)
-        proposal, _ = self.jobs.pop(number)
-        del self.curves[number]
-        self.tally.add(outcome.state, outcome.accuracy, proposal.costs)
+        work = self.under_way.pop(number)
+        proposal, state = work.proposal, str(outcome.state)
+        if work.confirms:
+            self.num_confirmed += 1
+            if (
+                self.losses[number] <= self.retries
+            ):  # else nothing is known of the network, and the next run may find out
+                self.study.confirm(proposal.number, work.job.seed, outcome)
+            state = "confirmed" if outcome.state == "complete" else "failed"
+        else:
+            self.study.tell(number, outcome)
+            self.tally.add(outcome.state, outcome.accuracy, proposal.costs)
         accuracy = math.nan if outcome.accuracy is None else outcome.accuracy
-        ended = Ended(number, outcome.state, accuracy, proposal.costs["flops"], outcome.failure or "")
-        self.watch(self.tally.status(len(self.jobs)), ended)
+        ended = Ended(proposal.number, state, accuracy, proposal.costs["flops"], outcome.failure or "")
+        self.watch(self._status(), ended)
+
+    def _status(self) -> Status:
+        confirming = len(self.to_confirm) + sum(work.confirms for work in self.under_way.values())
+        status = self.tally.status(len(self.under_way))
+        return replace(status, confirmed=self.num_confirmed, to_confirm=confirming)
+
+
+def _number_to_confirm(number: int, offset: int) -> int:
+    """The number of a job that trains a trial's network again: that of no trial, and of no other training."""
+    return number + 1_000_000 * (offset % 2**32)
 
 
 class _Tally:

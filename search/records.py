@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from search.confirm import Confirmations
 from search.objective import Objective
-from search.reporting.tables import TRIAL_COLUMNS, StudyInfo, trials_frame
+from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, trials_frame
 from spaces.errors import InputError
 
 _STATES = {
@@ -31,17 +33,31 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     missing = [name for name in ("config", "reference", "decisions") if name not in attributes]
     if missing:
         raise InputError(f"the study '{study.study_name}' holds no {missing[0]}: it was not made by search.run")
-    trials = trials_frame(map(_row, study.get_trials(deepcopy=False)), attributes["decisions"])
+    rows = [_row(trial, attributes) for trial in study.get_trials(deepcopy=False)]
+    trials = trials_frame(rows, attributes["decisions"])
     reference = attributes["reference"]
     objective = Objective.from_config(attributes["config"]["objective"])
     cost_range = tuple(reference["cost_range"][objective.cost])
     return trials, StudyInfo(study.study_name, objective.resolve(cost_range), cost_range, reference["chance"])
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
-    """One trial by the table's columns."""
+def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:
+    """One trial by the table's columns, with what its study's attributes say of it."""
     attributes = trial.user_attrs
-    known = {name: attributes[name] for name in TRIAL_COLUMNS if name in attributes}
+    known = {name: attributes[name] for name in (*TRIAL_COLUMNS, *LEARNT_COLUMNS) if name in attributes}
+    if "digest" in attributes and "duplicate_of" not in attributes:
+        known |= _confirmed(Confirmations.of(study, attributes))
     state = "infeasible" if "infeasible" in attributes else _STATES[trial.state]
     failure = attributes.get("failure", attributes.get("infeasible"))
     return {**trial.params, **known, "number": trial.number, "state": state, "failure": failure}
+
+
+def _confirmed(confirmations: Confirmations) -> dict[str, Any]:
+    """The columns of a trial that was trained again."""
+    if not confirmations.known:
+        return {}
+    return {
+        "accuracy_mean": confirmations.mean,
+        "accuracy_std": confirmations.std,
+        "confirmations": len(confirmations.known),
+    }

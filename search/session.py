@@ -68,6 +68,7 @@ def run(config: RunConfig) -> int:
                     retries=settings.retries,
                     watch=progress.update,
                     fidelity=make_fidelity(config.fidelity, study.objective),
+                    confirm=config.confirm,
                 )
         except KeyboardInterrupt:
             interrupted = True

@@ -7,7 +7,8 @@ again; tables, front and page are derived from it at any time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.confirm import Confirmations, key_of, to_confirm
 from search.costs import Costs
 from search.fidelity import Curve
 from search.objective import COSTS, Objective
@@ -106,6 +108,7 @@ class Study:
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])
         if isinstance(sampler, SpaceSampler):
             sampler.bind(space, self.objective, self._costs)
+        self._trains_differ = any(decision.name.startswith("train.") for decision in space.decisions)
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
         self._copies: dict[int, list[int]] = {}
@@ -130,19 +133,52 @@ class Study:
 
     def finished(self) -> Iterator[tuple[Outcome, dict[str, float]]]:
         """What the evaluated candidates came to, with their costs; neither duplicates nor infeasible ones."""
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
-                yield _outcome_of(trial), _costs_in(trial.user_attrs)
+        for trial in self._originals():
+            yield _outcome_of(trial), _costs_in(trial.user_attrs)
 
     def curves(self) -> Iterator[Curve]:
         """What the evaluated candidates showed after each epoch."""
+        for trial in self._originals():
+            if trial.number not in self._curves:
+                proposal = self._proposal_of(trial)
+                price = proposal.costs[self.objective.cost]
+                self._curves[trial.number] = Curve(price, _outcome_of(trial).curve, proposal.epochs)
+            yield self._curves[trial.number]
+
+    def to_confirm(self, seeds: Sequence[int]) -> list[tuple[Proposal, int]]:
+        """Trainings of what is on the front that are still to be done, as candidates with their seeds.
+
+        What they bring to light may have to be confirmed too: asked again when all are done, it gives the next ones, until there
+        are none.
+        """
+        if not seeds:
+            return []
+        trials = [trial for trial in self._originals() if trial.state is TrialState.COMPLETE]
+        learnt = self._study.user_attrs
+        known = [Confirmations.of(learnt, trial.user_attrs) for trial in trials]
+        first = [_outcome_of(trial).accuracy or 0.0 for trial in trials]
+        mean = [
+            (accuracy if math.isnan(confirmed.mean) else confirmed.mean) if {*seeds} <= {*confirmed.seeds} else math.nan
+            for accuracy, confirmed in zip(first, known)
+        ]
+        price = [_costs_in(trial.user_attrs)[self.objective.cost] for trial in trials]
+        chosen = [(self._proposal_of(trials[i]), known[i].seeds) for i in to_confirm(first, mean, price)]
+        return [(proposal, seed) for proposal, done in chosen for seed in seeds if seed not in done]
+
+    def confirm(self, number: int, seed: int, outcome: Outcome) -> None:
+        """Records what another training of a trial's candidate came to; one that diverged is as good as guessing."""
+        attributes = self._storage.get_trial(self._trial_id(number)).user_attrs
+        accuracy = outcome.accuracy if outcome.state == "complete" else None
+        if outcome.failure is not None and outcome.failure.startswith("diverged"):
+            accuracy = self.reference["chance"]
+        known = Confirmations.of(self._study.user_attrs, attributes).with_one_more(seed, accuracy)
+        self._study.set_user_attr(key_of(attributes), known.to_dict())
+
+    def _originals(self) -> Iterator[FrozenTrial]:
+        """The trials of candidates that were evaluated."""
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
-                if trial.number not in self._curves:
-                    price = _costs_in(trial.user_attrs)[self.objective.cost]
-                    epochs = _epochs_of(self._candidate_of(trial))
-                    self._curves[trial.number] = Curve(price, _outcome_of(trial).curve, epochs)
-                yield self._curves[trial.number]
+                yield trial
 
     def ask(self) -> Proposal | None:
         """The next candidate to train; None where enough are done or running, or the sampler finds nothing new."""
@@ -191,6 +227,8 @@ class Study:
         known = trial.user_attrs
         if known.get("digest") != digest:
             known = self._costs.record(candidate.architecture)
+            if self._trains_differ:
+                known["candidate"] = candidate.digest
             for key, value in {"architecture": candidate.architecture.to_dict(), **known, "digest": digest}.items():
                 trial.set_user_attr(key, value)
         return Proposal(trial.number, candidate, _costs_in(known)), trial
@@ -244,6 +282,9 @@ class Study:
             elif trial.state.is_finished() and "infeasible" not in trial.user_attrs:
                 self._num_done += 1
                 self._evaluated[self._candidate_of(trial).digest] = trial.number
+
+    def _proposal_of(self, trial: FrozenTrial) -> Proposal:
+        return Proposal(trial.number, self._candidate_of(trial), _costs_in(trial.user_attrs))
 
     def _candidate_of(self, trial: FrozenTrial) -> Candidate:
         return self.space.candidate(

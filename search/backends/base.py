@@ -87,7 +87,7 @@ class Job:
     """One candidate to train, as plain data that travels anywhere."""
 
     number: int
-    """Of its trial."""
+    """Of its trial; a training that confirms one has a number of its own, which is always the same."""
     architecture: dict[str, Any]
     """Its canonical description."""
     hyperparameters: dict[str, Any]

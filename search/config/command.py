@@ -55,6 +55,8 @@ class RunConfig:
     trials: int
     """Total number of trials the study is to have."""
     seed: int
+    confirm: int
+    """Other seeds under which the front's members are trained again."""
     workers: int | None
     """Candidates trained at the same time; None: as many as there is room for."""
     storage: str | None
@@ -85,6 +87,7 @@ class RunConfig:
             trials=_whole("trials", config["trials"], 1),
             # Generators of NumPy and scikit-learn take seeds of 32 bits.
             seed=_whole("seed", config["seed"], 0, 2**32 - 1),
+            confirm=_whole("confirm", config["confirm"], 0),
             workers=None if workers is None else _whole("workers", workers, 1),
             storage=None if storage is None else _text("storage", storage),
             imports=_module_names(config["imports"]),

@@ -21,7 +21,7 @@ class Ended:
 
     number: int
     state: str
-    """complete, stopped or failed."""
+    """complete, stopped or failed; confirmed, where its network was trained again."""
     accuracy: float = math.nan
     flops: float = math.nan
     failure: str = ""
@@ -45,6 +45,10 @@ class Status:
     best_reward: float = math.nan
     front_size: int = 0
     hypervolume: float = 0.0
+    confirmed: int = 0
+    """Trainings of the front's members under other seeds that have ended in this run."""
+    to_confirm: int = 0
+    """Those of them that are known to be still to come, or under way."""
 
 
 class Progress:
@@ -124,10 +128,11 @@ class Progress:
         """What the trials still to come take at the pace of this run; None until one has ended in it."""
         if self.status is None:
             return None
-        finished = self.status.done - self._done_before
+        finished = self.status.done - self._done_before + self.status.confirmed
         if finished <= 0:
             return None
-        return self.elapsed_s() / finished * max(0, self.status.total - self.status.done)
+        left = max(0, self.status.total - self.status.done) if not self.status.confirmed else 0
+        return self.elapsed_s() / finished * (left + self.status.to_confirm)
 
     def _render(self) -> Group:
         """The live display: a bar with the counts, and below it what was found."""
@@ -143,6 +148,7 @@ class Progress:
         )
         counts = [("running", str(status.running), "cyan"), ("failed", str(status.failed), "red" * (status.failed > 0))]
         counts += [("stopped early", str(status.stopped), "yellow")] if status.stopped else []
+        counts += [("confirmed", _confirmed(status), "cyan")] if status.confirmed + status.to_confirm else []
         counts += [("seen before", str(status.duplicates), "")] if status.duplicates else []
         found = [
             ("best accuracy", percent(status.best_accuracy), "bold green"),
@@ -173,10 +179,15 @@ def status_line(status: Status, seconds_left: float | None) -> str:
     """The whole search: "12/40 done, 2 running, best 93.40%, reward 0.512, front 5, hypervolume 1.23, 1:20 left"."""
     counts = [("running", status.running), ("failed", status.failed), ("stopped", status.stopped)]
     parts = [f"{status.done}/{status.total} done", *(f"{count} {name}" for name, count in counts if count)]
+    parts += [f"{_confirmed(status)} confirmed"] if status.confirmed + status.to_confirm else []
     parts += [f"best {percent(status.best_accuracy)}", f"reward {_number(status.best_reward)}"]
     parts += [f"front {status.front_size}", f"hypervolume {status.hypervolume:.4g}"]
     parts += [] if seconds_left is None else [f"{duration(seconds_left)} left"]
     return ", ".join(parts)
+
+
+def _confirmed(status: Status) -> str:
+    return f"{status.confirmed}/{status.confirmed + status.to_confirm}"
 
 
 def _number(value: float) -> str:

@@ -13,6 +13,7 @@ from search.reporting.tables import (
     StudyInfo,
     best_trial,
     count_states,
+    fallen,
     front,
     known_costs,
     split_decisions,
@@ -23,6 +24,7 @@ from search.reporting.text import (
     decision_text,
     describe_objective,
     group_decisions,
+    is_missing,
     percent,
     readable,
 )
@@ -60,6 +62,7 @@ def summary(trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str, w
         table = "front.csv" if cost == "flops" else f"front_{cost}.csv"
         if num_hidden:
             parts.append(Text(f"{num_hidden} more decisions in which they differ are in {table}", style="dim"))
+        parts += _confirmation(trials, members, cost)
         if len(members) > _MAX_ROWS:
             parts.append(Text(f"{len(members) - _MAX_ROWS} cheaper ones are in {table}", style="dim"))
     parts += [Text(), _files(folder), Text(), Text.assemble("Next: ", (command, "bold"))]
@@ -69,7 +72,7 @@ def summary(trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str, w
 def _headline(trials: pd.DataFrame, info: StudyInfo) -> Text:
     counts = ", ".join(f"{count} {STATE_WORDS[state]}" for state, count in count_states(trials).items())
     best = best_trial(trials)
-    found = "" if best is None else f"; best accuracy {percent(best['accuracy'])} (trial {best['number']})"
+    found = "" if best is None else f"; best accuracy {_accuracy(best)} (trial {best['number']})"
     volume = f"; hypervolume {table_hypervolume(trials, info):.4g}"
     return Text.assemble((info.name, "bold"), f": {counts or 'no trials'}{found}{volume}")
 
@@ -86,8 +89,31 @@ def _front_table(members: pd.DataFrame, cost: str, costs: Sequence[str], shown: 
     for row in members.to_dict("records"):
         figures = [f"{row[known]:.3g}" if known == "latency_ms" else readable(row[known]) for known in costs]
         decisions = [Text(one_line({name: row[name] for name in shown}))] if shown else []
-        table.add_row(str(row["number"]), percent(row["accuracy"]), *figures, *decisions)
+        table.add_row(str(row["number"]), _accuracy(row), *figures, *decisions)
     return table
+
+
+def _accuracy(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+    """A trial's accuracy, as confirmed where it is: "96.38%", "95.90% ±0.31"."""
+    if is_missing(row.get("accuracy_mean")):
+        return percent(row["accuracy"])
+    spread = "" if is_missing(row.get("accuracy_std")) else f" ±{100 * row['accuracy_std']:.2f}"
+    return percent(row["accuracy_mean"]) + spread
+
+
+def _confirmation(trials: pd.DataFrame, members: pd.DataFrame, cost: str) -> list[Text]:
+    """What trainings under other seeds have changed; nothing where there were none."""
+    if "accuracy_mean" not in trials:
+        return []
+    said = [Text("Accuracies are means of trainings under other seeds.", style="dim")]
+    gone = [
+        f"trial {row['number']} ({percent(row['accuracy'])}, then {_accuracy(row)})"
+        for row in fallen(trials, cost).to_dict("records")
+    ]
+    said += [Text(f"Fell off the front when trained again: {', '.join(gone)}.")] if gone else []
+    left = int(members["accuracy_mean"].isna().sum())
+    said += [Text(f"{left} of the front's members are not confirmed.")] if left else []
+    return said
 
 
 def telling_decisions(members: pd.DataFrame, max_characters: int) -> tuple[list[str], int]:

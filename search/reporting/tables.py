@@ -33,13 +33,26 @@ TRIAL_COLUMNS = (
     "duplicate_of",
     "failure",
 )
-"""The columns every trials table opens with; each further column is a decision."""
+"""The columns every trials table opens with."""
+
+LEARNT_COLUMNS = ("name", "accuracy_mean", "accuracy_std", "confirmations")
+"""Columns that follow where a trial has them: the name of a network that was enqueued; mean and standard deviation of accuracy
+under other seeds, and how many those were. Each further column is a decision."""
 
 STATES = ("complete", "stopped", "failed", "infeasible", "running", "waiting")
 """What a trial can be. Only complete ones, trained in full, can be on a front; a duplicate has its original's state."""
 
-_COUNTS = ("number", "flops", "params", "memory_access", "activation_bytes", "epochs", "duplicate_of")
-_NUMBERS = ("accuracy", "accuracy_top5", "latency_ms", "latency_error", "reward", "seconds")
+_COUNTS = ("number", "flops", "params", "memory_access", "activation_bytes", "epochs", "duplicate_of", "confirmations")
+_NUMBERS = (
+    "accuracy",
+    "accuracy_top5",
+    "accuracy_mean",
+    "accuracy_std",
+    "latency_ms",
+    "latency_error",
+    "reward",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -63,12 +76,13 @@ def trials_frame(rows: Iterable[Mapping[str, Any]], decisions: Sequence[str]) ->
     is None), so that a decision of 2 is written "2" beside an inactive one.
 
     Args:
-        rows: one mapping a trial, keys among `TRIAL_COLUMNS` and `decisions`.
+        rows: one mapping a trial, keys among `TRIAL_COLUMNS`, `LEARNT_COLUMNS` and `decisions`.
         decisions: the decisions' names, in their order.
     """
     rows = list(rows)
     columns: dict[str, pd.Series[Any]] = {}
-    for name in (*TRIAL_COLUMNS, *decisions):
+    learnt = [name for name in LEARNT_COLUMNS if any(not is_missing(row.get(name)) for row in rows)]
+    for name in (*TRIAL_COLUMNS, *learnt, *decisions):
         cells = [row.get(name) for row in rows]
         if name in _COUNTS:
             columns[name] = pd.Series(cells, dtype="Int64")
@@ -81,7 +95,7 @@ def trials_frame(rows: Iterable[Mapping[str, Any]], decisions: Sequence[str]) ->
 
 def decision_columns(trials: pd.DataFrame) -> list[str]:
     """The names of the decisions, in the table's order."""
-    return [str(name) for name in trials.columns if name not in TRIAL_COLUMNS]
+    return [str(name) for name in trials.columns if name not in (*TRIAL_COLUMNS, *LEARNT_COLUMNS)]
 
 
 def originals(trials: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +109,7 @@ def completed(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def front(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """The non-dominated complete trials, accuracy against one cost.
+    """The non-dominated complete trials, accuracy (the confirmed one where it is known) against one cost.
 
     Duplicates, stopped and failed trials are never on it, nor is a trial whose cost was not measured.
 
@@ -107,8 +121,26 @@ def front(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
         Rows of `trials` with all its columns, cost rising; trials of equal cost and accuracy are all there, oldest first.
     """
     complete = completed(trials)
-    on_front = non_dominated(np.column_stack((floats(complete, cost), -floats(complete, "accuracy"))))
+    on_front = non_dominated(np.column_stack((floats(complete, cost), -judged(complete))))
     return complete[on_front].sort_values([cost, "number"], kind="stable").reset_index(drop=True)
+
+
+def judged(trials: pd.DataFrame) -> NDArray[np.float64]:
+    """(n,) accuracies by which trials are compared: the mean under other seeds where there is one, else that of their training."""
+    accuracy = floats(trials, "accuracy")
+    if "accuracy_mean" not in trials:
+        return accuracy
+    mean = floats(trials, "accuracy_mean")
+    return np.where(np.isnan(mean), accuracy, mean)
+
+
+def fallen(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The trials that were on the front until they were trained again, cost rising."""
+    if "accuracy_mean" not in trials:
+        return trials.iloc[:0]
+    before, after = front(trials.drop(columns="accuracy_mean"), cost), front(trials, cost)
+    numbers = set(before["number"]) - set(after["number"])
+    return trials[trials["number"].isin(numbers)].sort_values([cost, "number"], kind="stable").reset_index(drop=True)
 
 
 def floats(trials: pd.DataFrame, column: str) -> NDArray[np.float64]:
@@ -130,16 +162,16 @@ def count_states(trials: pd.DataFrame) -> dict[str, int]:
 
 
 def best_trial(trials: pd.DataFrame) -> "pd.Series[Any] | None":
-    """The complete trial of the greatest accuracy, the first of equals; None where none is complete."""
+    """The complete trial of the greatest accuracy, confirmed where it is, the first of equals; None where none is complete."""
     complete = completed(trials[trials["accuracy"].notna()])
-    return None if complete.empty else complete.iloc[int(complete["accuracy"].argmax())]
+    return None if complete.empty else complete.iloc[int(judged(complete).argmax())]
 
 
 def table_hypervolume(trials: pd.DataFrame, info: StudyInfo) -> float:
     """The hypervolume of the complete trials in (log cost, accuracy), up to the study's recorded reference."""
     complete = completed(trials)
     low, high = info.cost_range
-    points = front_points(floats(complete, "accuracy"), floats(complete, info.objective.cost), low)
+    points = front_points(judged(complete), floats(complete, info.objective.cost), low)
     return hypervolume(points, reference_point(high, info.chance))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search import confirm
 from search.objective import Objective
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace
 from spaces.space import Decisions
@@ -73,6 +74,13 @@ class Result:
     """Accuracy after each epoch."""
     ended: float = 0.0
     """When, in seconds since 1970; 0 where it has not, or nobody noted it."""
+    repeats: tuple[float, ...] = ()
+    """Accuracies of further trainings under other seeds."""
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Of all its trainings."""
+        return (self.accuracy, *self.repeats)
 
 
 @dataclass
@@ -200,6 +208,8 @@ class SpaceSampler(BaseSampler, ABC):
         Trials that are no candidates of the space (edited by hand, of another space) are passed over.
         """
         past = Past()
+        learnt = study.user_attrs
+        learnt = {key: value for key, value in learnt.items() if key.startswith(confirm.PREFIX)}
         for trial in study.get_trials(deepcopy=False):
             if trial.number == number or {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
                 continue
@@ -210,7 +220,8 @@ class SpaceSampler(BaseSampler, ABC):
             else:
                 result = self._read(trial)
             if result is not None:
-                past.results.append(result)
+                repeats = confirm.Confirmations.of(learnt, trial.user_attrs).known if learnt else []
+                past.results.append(replace(result, repeats=(*repeats,)) if repeats else result)
         return past
 
     def _complete(self, fixed: Mapping[str, Value], rng: np.random.Generator) -> Decisions:

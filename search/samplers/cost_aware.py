@@ -6,6 +6,7 @@ reward, averaged over the targets, is greatest (`acquisition`).
 
 - The first candidates are spread over log cost, and in each part of it far from one another.
 - A candidate still in training counts as if it had come out as predicted, so workers do not train neighbours of one spot.
+- What was trained again under other seeds is as many observations, from which the surrogate learns how noisy one is.
 - What was stopped early is an observation of its extrapolated end, with the variance of the extrapolation.
 - What failed is an observation of the worst accuracy so far with great variance: a reason to look elsewhere first.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -96,7 +98,7 @@ class CostAwareSampler(SpaceSampler):
         if pending:
             model = model._replace(posterior=model.posterior.believe(self._inputs(pending)))
         evaluated = [result.point for result in complete] + pending
-        accuracy = np.array([result.accuracy for result in complete])
+        accuracy = np.array([np.mean(result.accuracies) for result in complete])
         believed = accuracy_of(model.predict(self._inputs(pending))[0]) if pending else np.empty(0)
         incumbents = Incumbents.of(
             self.objective, np.concatenate((accuracy, believed)), [*map(self.price, evaluated)], self._chance
@@ -180,9 +182,10 @@ class CostAwareSampler(SpaceSampler):
 
     def _observations(self, past: Past) -> tuple[list[Result], Array, Array]:
         """What has ended, as log errors with the standard deviation of what is not known of each."""
-        complete, stopped, failed = past.of("complete"), past.of("stopped"), past.of("failed")
+        ended, stopped, failed = past.of("complete"), past.of("stopped"), past.of("failed")
+        complete = [replace(result, accuracy=accuracy) for result in ended for accuracy in result.accuracies]
         errors = log_error([result.accuracy for result in complete])
-        drops = [_drop(result, complete) for result in stopped]
+        drops = [_drop(result, ended) for result in stopped]
         ends = log_error([result.accuracy for result in stopped]) + np.array([mean for mean, _ in drops])
         unknown = np.array([std for _, std in drops])
         worst = Result(-1, complete[0].point, "failed", float(accuracy_of(errors.max())))

@@ -358,6 +358,7 @@ def settings(**changed: Any) -> dict[str, Any]:
         "results_dir": "/r",
         "trials": 40,
         "seed": 0,
+        "confirm": 0,
         "workers": None,
         "storage": None,
         "imports": [],

@@ -164,6 +164,53 @@ def test_a_killed_driver_loses_no_finished_trial(home: Path) -> None:
     assert len({t.user_attrs["digest"] for t in originals}) == 30
 
 
+def test_halving_and_confirming_survive_their_driver(home: Path) -> None:
+    """Real trainings: stopped ones are never on the front, whose members are trained again; a kill loses none of it."""
+    folder = home / "results" / "quick"
+    arguments = [*QUICK, "train.epochs=3", "fidelity=halving", "trials=14", "confirm=2", "workers=2"]
+    for end_of in ("the first stop", "a confirmation"):
+        process = start(home, *arguments)
+        deadline = time.monotonic() + 240
+        while not (count(folder, TrialState.PRUNED) if end_of == "the first stop" else confirmed(folder)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"{end_of} did not come in time"
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        before, known = finished(folder), confirmed(folder)
+    out = run(home, *arguments)
+    after = finished(folder)
+    assert {number: after[number] for number in before} == before
+    assert {key: confirmed(folder)[key][: len(seeds)] for key, seeds in known.items()} == known
+    trials = pd.read_csv(folder / "trials.csv")
+    originals = trials[trials["duplicate_of"].isna()]
+    assert set(originals["state"]) == {"complete", "stopped"}
+    stopped = originals[originals["state"] == "stopped"]
+    assert (stopped["epochs"] == 1).all()
+    assert stopped["reward"].isna().all()
+    front = pd.read_csv(folder / "front.csv")
+    assert (front["state"] == "complete").all()
+    assert (front["confirmations"] == 2).all()
+    assert front["accuracy_std"].notna().all()
+    assert front["accuracy_mean"].is_monotonic_increasing
+    assert all(sorted(seeds) == [1, 2] for seeds in confirmed(folder).values())
+    assert "means of trainings under other seeds" in out
+    study = open_study(folder, None, "quick")
+    assert all(len(t.user_attrs["curve"]) == t.user_attrs["epochs"] for t in study.trials)
+
+
+def confirmed(folder: Path) -> dict[str, list[int]]:
+    """The seeds of confirming trainings in the storage, by candidate."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True)) as database:
+            rows = database.execute(
+                "SELECT key, value_json FROM study_user_attributes WHERE key LIKE 'confirmed:%'"
+            ).fetchall()
+    except sqlite3.OperationalError:
+        return {}
+    return {key: json.loads(value)["seeds"] for key, value in rows}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(home: Path, number: signal.Signals) -> None:
     process = start(home, *ENDLESS)

@@ -18,6 +18,7 @@ from search.samplers.base import Past, Result
 from search.samplers.cost_aware import CostAwareSampler
 from search.study import Outcome, Proposal, Study
 from spaces import SearchSpace
+from tests.search.conftest import instant_outcome
 
 MIXED: dict[str, Any] = {
     "width_multiplier": {"choice": [0.5, 0.75, 1.0, 1.5]},
@@ -222,6 +223,27 @@ def test_what_was_stopped_is_known_less_well_than_what_was_trained_to_its_end(sm
     assert 0.6 < 1 - np.exp(errors[-1]) < 0.66
     assert unknown[-1] > 0
     assert not unknown[:-1].any()
+
+
+@pytest.mark.parametrize(("luck", "is_noisy"), [(0.0, False), (0.08, True)])
+def test_other_seeds_teach_the_surrogate_how_noisy_a_training_is(
+    small_space: SearchSpace, luck: float, is_noisy: bool
+) -> None:
+    sampler, rng = CostAwareSampler(0), np.random.default_rng(0)
+    study = Study(small_space, Objective(), sampler, optuna.storages.InMemoryStorage(), trials=14)
+    while (proposal := study.ask()) is not None:
+        study.tell(proposal.number, instant_outcome(proposal))
+    before = sampler._model(sampler.past(study.optuna_study, -1)).posterior
+    for trial in study.optuna_study.trials[:6]:
+        for seed in (1, 2, 3):
+            accuracy = float(np.clip(trial.user_attrs["accuracy"] + rng.normal(0, 1) * luck, 0, 1))
+            study.confirm(trial.number, seed, Outcome("complete", accuracy))
+    past = sampler.past(study.optuna_study, -1)
+    assert [len(result.accuracies) for result in past.results] == [4] * 6 + [1] * 8
+    after = sampler._model(past).posterior
+    assert len(after.x) == len(before.x) + 18
+    assert (after.hyperparameters.noise > 3 * before.hyperparameters.noise) == is_noisy
+    assert after.hyperparameters.noise < before.hyperparameters.noise or is_noisy
 
 
 def test_a_sampler_made_anew_goes_on_as_the_first_would_have() -> None:
