@@ -31,6 +31,7 @@ from search.reporting.text import (
 
 _MAX_ROWS = 20
 _NAMES = {"flops": "FLOPs (multiply-adds)", "params": "parameters", "latency_ms": "latency"}
+_HEADS = {"flops": "FLOPs", "params": "params", "latency_ms": "ms"}
 _NUMBERS_WIDTH = 36  # what the columns beside the decisions take
 
 
@@ -58,7 +59,7 @@ def summary(trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str, w
         parts.append(Text("No trial is complete: there is no front yet."))
     else:
         shown, num_hidden = telling_decisions(members.tail(_MAX_ROWS), 2 * (max(width, 60) - _NUMBERS_WIDTH))
-        parts += [Text(), _front_table(members.tail(_MAX_ROWS), cost, known_costs(trials), shown)]
+        parts += [Text(), _front_table(members.tail(_MAX_ROWS), cost, _shown_costs(trials, cost), shown)]
         table = "front.csv" if cost == "flops" else f"front_{cost}.csv"
         if num_hidden:
             parts.append(Text(f"{num_hidden} more decisions in which they differ are in {table}", style="dim"))
@@ -77,12 +78,16 @@ def _headline(trials: pd.DataFrame, info: StudyInfo) -> Text:
     return Text.assemble((info.name, "bold"), f": {counts or 'no trials'}{found}{volume}")
 
 
+def _shown_costs(trials: pd.DataFrame, cost: str) -> list[str]:
+    """The costs that have a column: those everybody asks for, and the one that is traded."""
+    return [known for known in known_costs(trials) if known in _HEADS or known == cost]
+
+
 def _front_table(members: pd.DataFrame, cost: str, costs: Sequence[str], shown: Sequence[str]) -> Table:
     """The front, cost rising; numbers keep their width, decisions take what is left."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.title = Text(f"The front: accuracy against {_NAMES.get(cost, cost)}", style="bold")
-    names = {"flops": "FLOPs", "params": "params", "latency_ms": "ms"}
-    for name in ["trial", "accuracy", *(names[known] for known in costs)]:
+    for name in ["trial", "accuracy", *(_HEADS.get(known, known) for known in costs)]:
         table.add_column(name, justify="right", no_wrap=True)
     if shown:
         table.add_column("decisions in which they differ", overflow="fold")
