@@ -1,0 +1,19 @@
+"""How a search space is explored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.stored import StoredStudy, load_study
+
+__all__ = ["StoredStudy", "load_study"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when asked for: a command that starts need not wait for what reads studies."""
+    if name not in __all__:
+        raise AttributeError(f"module 'search' has no attribute '{name}'")
+    from search import stored
+
+    return getattr(stored, name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -34,12 +36,19 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
     networks = {}
     for row in members.to_dict("records"):
         description = attributes[row["number"]]["architecture"]
-        figures = ", ".join(f"{name} {row[name]}" for name in ("accuracy", *costs))
-        head = f"# Trial {row['number']} of the study {info.name}: {figures}\n"
-        networks[f"{row['number']:04d}-{row['digest']}.yaml"] = head + yaml.safe_dump(description, sort_keys=False)
+        figures = {name: row[name] for name in ("accuracy", *costs)}
+        networks[f"{row['number']:04d}-{row['digest']}.yaml"] = network_file(
+            info.name, row["number"], figures, description
+        )
     replace_folder(folder / "front", networks)
     write_page(trials, folder / "pareto.html", info)
     return trials, info
+
+
+def network_file(study: str, number: int, figures: Mapping[str, Any], description: Mapping[str, Any]) -> str:
+    """The text of a file that holds the network of a trial, with its figures as a comment."""
+    listed = ", ".join(f"{name} {value}" for name, value in figures.items())
+    return f"# Trial {number} of the study {study}: {listed}\n{yaml.safe_dump(dict(description), sort_keys=False)}"
 
 
 def main() -> int:

@@ -21,8 +21,12 @@ DATABASE = "study.db"
 """Name of the SQLite file in a study's folder."""
 
 
-def prepare_folder(folder: Path) -> None:
-    """Makes the study's folder, and finds out whether files can be written there.
+def prepare_folder(folder: Path, key: str = "results_dir") -> None:
+    """Makes a folder for results, and finds out whether files can be written there.
+
+    Args:
+        folder: where to.
+        key: the setting that names another.
 
     Raises:
         InputError: they cannot.
@@ -33,9 +37,7 @@ def prepare_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(
-            f"results_dir: cannot write to {folder}: {error.strerror}; choose another by results_dir=PATH"
-        ) from error
+        raise InputError(f"{key}: cannot write to {folder}: {error.strerror}; choose another by {key}=PATH") from error
 
 
 def lock(folder: Path) -> FileLock:

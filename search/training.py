@@ -40,9 +40,9 @@ class Epoch(NamedTuple):
     epoch: int
     """Counted from 1."""
     accuracy: float
-    """Share of validation images classified rightly, 0..1."""
+    """Share of validation images classified rightly, 0..1; where none are held out, of training images as they came by."""
     accuracy_top5: float | None
-    """Share whose class is among the five best guesses; None below `TOP5_CLASSES` classes."""
+    """Share whose class is among the five best guesses; None below `TOP5_CLASSES` classes, and of training images."""
     loss: float
     """Mean training loss of the epoch."""
     seconds: float
@@ -54,7 +54,7 @@ class Result:
     """A finished (or stopped) training."""
 
     accuracy: float
-    """Share of validation images classified rightly after the last epoch, 0..1."""
+    """That of the last epoch."""
     accuracy_top5: float | None
     epochs: int
     """Epochs run."""
@@ -76,7 +76,7 @@ def train(
     on_epoch: Callable[[Epoch], bool] | None = None,
     checkpoint: Path | None = None,
 ) -> Result:
-    """Trains a network from scratch on the training split and measures it on the validation split after every epoch.
+    """Trains a network from scratch on the training split and measures it on the validation split, if any, after every epoch.
 
     The network is initialised anew from `seed`; it is left trained, in evaluation mode, on `device`.
 
@@ -107,8 +107,10 @@ def train(
             if number <= len(reached):
                 epoch = reached[number - 1]
             else:
-                loss = run.train_epoch()
-                accuracy, top5 = evaluate(network, data, "validation", resolution=resolution, device=device)
+                loss, accuracy = run.train_epoch()
+                top5 = None
+                if "validation" in data.splits:
+                    accuracy, top5 = evaluate(network, data, "validation", resolution=resolution, device=device)
                 epoch = Epoch(number, accuracy, top5, loss, time.perf_counter() - start)
             history.append(epoch)
             if checkpoint is not None and number > len(reached):
@@ -183,11 +185,12 @@ class _Run:
             next(self.rates)
         return history
 
-    def train_epoch(self) -> float:
-        """Runs one epoch; returns its mean loss."""
+    def train_epoch(self) -> tuple[float, float]:
+        """Runs one epoch; returns its mean loss, and the share of its images classified rightly as they came by."""
         self.network.train()
         smoothing = self.settings["label_smoothing"]
         total, steps = torch.zeros((), device=self.device), 0
+        right, images = torch.zeros((), dtype=torch.int64, device=self.device), 0
         for x, labels in self.batches():
             rate = next(self.rates)
             for group in self.optimizer.param_groups:
@@ -200,11 +203,13 @@ class _Run:
             self.optimizer.zero_grad()
             # read once an epoch: a NaN or infinity of any step stays in the sum, and reading each would wait for the device
             total += loss.detach()
+            right += (logits.detach().argmax(1) == labels).sum()
             steps += 1
+            images += len(labels)
         mean = float(total) / steps
         if not math.isfinite(mean):
             raise Diverged(f"the training loss became {mean}")
-        return mean
+        return mean, int(right) / images
 
 
 @torch.inference_mode()

@@ -224,7 +224,7 @@ def overdue(limit_s: float, epochs: Sequence[Epoch]) -> Outcome:
     return Outcome("failed", epochs=len(epochs), seconds=seconds, curve=curve, failure=failure)
 
 
-def choose_device(accelerator: str) -> str:
+def choose_device(accelerator: str, key: str = "backend.accelerator") -> str:
     """The torch device of an accelerator by name.
 
     Raises:
@@ -233,7 +233,7 @@ def choose_device(accelerator: str) -> str:
     if accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise InputError("backend.accelerator=cuda: PyTorch finds no CUDA device here; cpu or auto work everywhere")
+        raise InputError(f"{key}=cuda: PyTorch finds no CUDA device here; cpu or auto work everywhere")
     return accelerator
 
 

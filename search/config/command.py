@@ -29,7 +29,7 @@ from spaces.errors import InputError, did_you_mean
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
 
-PATH_KEYS = ("results_dir", "data.path", "device.table", "architecture")
+PATH_KEYS = ("results_dir", "data.path", "device.table", "architecture", "folder", "output")
 """Keys that hold a path: relative ones are meant from the current directory and made absolute."""
 
 T = TypeVar("T")

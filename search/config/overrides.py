@@ -26,7 +26,7 @@ OPEN_GROUPS = frozenset({"space", "train", "network"})
 
 _NOT_IN_NAME = frozenset({"trials", "workers", "backend", "storage", "confirm", "results_dir", "study", "imports"})
 _MAX_NAME = 100
-_TEXT_KEYS = frozenset({"study", "results_dir", "storage", "data.path"})
+_TEXT_KEYS = frozenset({"study", "results_dir", "storage", "data.path", "architecture", "folder", "output"})
 _GRAMMAR_CHARACTERS = re.compile(r"[A-Za-z0-9_\-./\\+$%*@?|:\s]*")
 
 

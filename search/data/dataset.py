@@ -214,6 +214,16 @@ def load_test(settings: Mapping[str, Any], data: Data) -> Data:
     return replace(data, splits={**data.splits, "test": images})
 
 
+def join_training(data: Data) -> Data:
+    """`data` with all images that are not test images in its split "train", normalised as before, and nothing held out.
+
+    For a network that has been chosen: what was held out to choose it by serves to train it.
+    """
+    joined = data.splits["train"].join(data.splits["validation"])
+    others = {name: images for name, images in data.splits.items() if name not in ("train", "validation")}
+    return replace(data, splits={"train": joined, **others})
+
+
 def _images(
     table: Table,
     rows: np.ndarray,

@@ -40,6 +40,9 @@ class Images(Protocol):
     def sample(self, count: int) -> Iterator[np.ndarray]:
         """At most `count` images spread evenly over the split, as pieces of (N, C, H, W) uint8."""
 
+    def join(self, other: Any) -> Images:
+        """These images and those of another split of the same data set, as one."""
+
     def save(self, folder: Path, name: str) -> dict[str, Any]:
         """Writes what another process needs; returns the note (plain data) that `open` takes."""
 
@@ -92,6 +95,10 @@ class Held:
         """See `Images.sample`."""
         for rows in _spread(len(self), count):
             yield self.pixels[rows]
+
+    def join(self, other: Held) -> Held:
+        """See `Images.join`."""
+        return Held(np.concatenate([self.pixels, other.pixels]), np.concatenate([self.labels, other.labels]))
 
     def save(self, folder: Path, name: str) -> dict[str, Any]:
         """See `Images.save`."""
@@ -159,6 +166,11 @@ class Streamed:
         """See `Images.sample`."""
         for rows in _spread(len(self), count):
             yield self.table.decode(self.rows[rows], self.in_channels, self.resolution)
+
+    def join(self, other: Streamed) -> Streamed:
+        """See `Images.join`."""
+        rows = np.concatenate([self.rows, other.rows])
+        return Streamed(self.table, rows, self.in_channels, self.resolution, self.settings, self.part)
 
     def save(self, folder: Path, name: str) -> dict[str, Any]:
         """See `Images.save`."""

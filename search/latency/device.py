@@ -73,6 +73,12 @@ def describe(device: Device, runtime: Runtime) -> dict[str, str]:
     }
 
 
+def in_words(identity: Mapping[str, str]) -> str:
+    """What `describe` says, for people."""
+    threads = "1 thread" if identity["threads"] == "1" else f"{identity['threads']} threads"
+    return f"{identity['device']}, {identity['runtime']}, {threads}, batch {identity['batch']}, {identity['dtype']}"
+
+
 def table_path(device: Device, identity: Mapping[str, str]) -> Path:
     """Where the device's measurements are kept: as the user says, or one file a device in the cache directory."""
     if device.table is not None:

@@ -72,9 +72,17 @@ class OnnxRuntime:
 
     def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Callable[[], object]:
         """As `Runtime.load`."""
+        try:
+            model = _export(module.eval().to(self._dtype), _random_inputs(shapes, self._dtype))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UnsupportedError(f"onnxruntime cannot run it: {reason}") from error
+        return self.load_file(model, shapes)
+
+    def load_file(self, model: bytes, shapes: Sequence[Shape]) -> Callable[[], object]:
+        """As `Runtime.load`, of a module that is an ONNX file already."""
         inputs = _random_inputs(shapes, self._dtype)
         try:
-            model = _export(module.eval().to(self._dtype), inputs)
             session = self._ort.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
         except Exception as error:
             reason = " ".join(str(error).split())[:200]

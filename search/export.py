@@ -1,0 +1,180 @@
+"""`python -m search.export folder=trained/NAME`: a trained network as an ONNX file, verified against PyTorch on the test images."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search.config import import_user_modules, run_command
+from search.data import Data, load, load_test
+from search.latency.device import Device, describe, in_words
+from search.latency.measuring import measure
+from search.latency.profiler import NETWORK_BUDGET_S
+from search.latency.runtimes import OnnxRuntime
+from search.onnx_file import TOLERANCE, OnnxFile, export_network, verify
+from search.reporting.card import model_card, preprocessing
+from search.reporting.files import replace_file
+from search.storage import prepare_folder
+from search.trained import CARD, RECORD, Record, Training, load_network, read_record, write_record
+from spaces import InputError
+from spaces.errors import did_you_mean
+
+EXAMPLES = [
+    "python -m search.export folder=trained/pick-digits",
+    "python -m search.export folder=trained/pick-digits seed=2 output=phone/model.onnx device.threads=4",
+    "python -m search.export folder=trained/pick-digits device=none",
+]
+
+
+def export(config: dict[str, Any]) -> None:
+    """Exports, verifies and measures what a composed config asks for.
+
+    Raises:
+        InputError: nothing trained in the folder, images that are not those it was trained on, an operator that ONNX lacks, or a
+            file that does not do what the network does.
+    """
+    console = Console()
+    folder = Path(config["folder"])
+    record, training = chosen_training(folder, config["seed"])
+    import_user_modules(record.imports if config["imports"] is None else config["imports"])
+    device = read_device(config["device"])
+    path = Path(config["output"] or folder / "model.onnx")
+    prepare_folder(path.parent, "output")
+    architecture, network = load_network(folder, record, training)
+    data = read_images(record)
+    console.print(f"Exporting {training.weights} of {folder.name} ...", highlight=False, markup=False)
+    file = OnnxFile(export_network(architecture, network, metadata(record, training)))
+    checked = verify(file, network, data, architecture.resolution)
+    latency = None if device is None else time_file(file, device, record)
+    replace_file(path, file.content)
+    entry = {
+        "file": path.name if path.parent == folder else str(path),
+        "weights": training.weights,
+        "opset": file.opset,
+        "bytes": len(file.content),
+        **checked,
+        "latency": latency,
+        "command": shlex.join(["python", "-m", "search.export", *sys.argv[1:]]),
+    }
+    record = replace(record, export=entry)
+    write_record(folder, record, model_card(folder, record))
+    console.print(
+        f"Equal to PyTorch within {checked['difference']:.1g} (allowed {TOLERANCE:g}) on {checked['images']:,} test images; "
+        f"accuracy of the file {100 * checked['accuracy']:.2f}%, PyTorch's {100 * checked['accuracy_torch']:.2f}%.",
+        highlight=False,
+    )
+    if latency is not None:
+        console.print(
+            f"{latency['median_ms']:.3g} ms ± {latency['iqr_ms'] / 2:.1g} on {latency['device']}"
+            f"{'' if latency['steady'] else ' (something else was running)'}.",
+            highlight=False,
+            markup=False,
+        )
+    console.print(f"Written to {path}; {CARD} says how to use it.", highlight=False, markup=False, soft_wrap=True)
+
+
+def chosen_training(folder: Path, seed: Any) -> tuple[Record, Training]:
+    """The record of a folder, and the training whose weights are exported.
+
+    Raises:
+        InputError: nothing was trained there, or not with that seed.
+    """
+    record = read_record(folder)
+    if record is None or not record.trainings:
+        near = sorted(path.parent.name for path in folder.parent.glob(f"*/{RECORD}"))
+        started = any(folder.glob("*.checkpoint"))
+        said = (
+            "no training has ended yet; the search.train command that began it goes on"
+            if started
+            else "nothing was trained"
+        )
+        raise InputError(f"folder: {said} in {folder}" + ("" if started else did_you_mean(folder.name, near)))
+    by_seed = {training.seed: training for training in record.trainings}
+    if seed is None:
+        return record, record.trainings[0]
+    if isinstance(seed, bool) or seed not in by_seed:
+        raise InputError(f"seed={seed}: trained were {', '.join(map(str, by_seed))}")
+    return record, by_seed[seed]
+
+
+def read_device(config: Mapping[str, Any]) -> Device | None:
+    """The device that the file is measured on.
+
+    Raises:
+        InputError: another than ONNX Runtime in float32, which is what the file is.
+    """
+    device = Device.from_config(config)
+    if device is not None and device.runtime != "onnxruntime":
+        raise InputError(
+            f"device={device.runtime}: the file is measured with ONNX Runtime: device=onnxruntime, or none"
+        )
+    if device is not None and device.dtype != "float32":
+        raise InputError(f"device.dtype={device.dtype}: the file holds the weights as they were trained, float32")
+    return device
+
+
+def read_images(record: Record) -> Data:
+    """The images that the network was trained and tested on.
+
+    Raises:
+        InputError: they have changed since.
+    """
+    data = load(record.data)
+    if data.fingerprint != record.images["fingerprint"]:
+        raise InputError(
+            f"the images of {record.images['name']} are not those the network was trained on (fingerprint {data.fingerprint}, "
+            f"then {record.images['fingerprint']}): bring them back, or train it anew"
+        )
+    return load_test(record.data, data)
+
+
+def metadata(record: Record, training: Training) -> dict[str, str]:
+    """What the file says of itself; texts, as ONNX has it."""
+    images = record.images
+    return {
+        "network": record.network,
+        "digest": record.digest,
+        "seed": str(training.seed),
+        "class_names": json.dumps(images["class_names"]),
+        "resolution": json.dumps(record.architecture["resolution"]),
+        "channels": "grey" if images["in_channels"] == 1 else "RGB",
+        "mean": json.dumps(images["mean"]),
+        "std": json.dumps(images["std"]),
+        "preprocessing": " ".join(preprocessing(images, record.architecture["resolution"])),
+        "data": f"{images['name']} {images['fingerprint']}",
+    }
+
+
+def time_file(file: OnnxFile, device: Device, record: Record) -> dict[str, Any]:
+    """The latency of the file itself on this machine."""
+    runtime = OnnxRuntime(device.threads, device.dtype)
+    shape = (device.batch, record.architecture["in_channels"], *record.architecture["resolution"])
+    [measured] = measure([runtime.load_file(file.content, [shape])], NETWORK_BUDGET_S)
+    return {
+        "device": in_words(describe(device, runtime)),
+        "median_ms": measured.median_ms,
+        "iqr_ms": measured.iqr_ms,
+        "steady": measured.steady,
+    }
+
+
+def main() -> int:
+    """The command."""
+    return run_command(
+        export,
+        dict,
+        config_name="export",
+        description="Writes a trained network as an ONNX file, and proves that it does what the network does.",
+        examples=EXAMPLES,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""`python -m search.pick study=NAME max_params=20000`: the best network of a study within given budgets."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search.commands import train_command
+from search.config import import_user_modules, run_command
+from search.objective import Objective
+from search.report import network_file
+from search.reporting.files import replace_file
+from search.reporting.layers import layer_rows, layer_table
+from search.reporting.tables import completed
+from search.reporting.text import is_missing, percent, readable_cost
+from search.stored import StoredStudy, load_study
+from spaces import Architecture, InputError
+from spaces.errors import did_you_mean
+
+BUDGETS = ("flops", "params", "latency_ms", "activation_bytes")
+"""The costs that can be given a budget, as max_<cost>."""
+ORDERS = ("accuracy", "reward")
+
+EXAMPLES = [
+    "python -m search.pick study=shuffle_agg-digits max_params=20000",
+    "python -m search.pick study=shuffle_agg-digits max_flops=2e5 max_activation_bytes=16384",
+    "python -m search.pick study=phone max_latency_ms=1.5",
+    "python -m search.pick study=phone by=reward objective.target=1.5 objective.alpha=-0.07 objective.beta=-0.07",
+]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network of a study, trained in full."""
+
+    number: int
+    """Of its trial."""
+    digest: str
+    accuracy: float
+    """On the validation split: of its one training, or the mean where several have confirmed it."""
+    costs: dict[str, float]
+    """Those that are known, latency as measured where it was."""
+
+
+def pick(config: dict[str, Any]) -> None:
+    """Prints and writes the network that a composed config asks for.
+
+    Raises:
+        InputError: no such study, nothing trained in it, a budget that is none or that no network meets.
+    """
+    budgets = read_budgets(config)
+    if config["by"] not in ORDERS:
+        raise InputError(f"by: there is no order '{config['by']}'{did_you_mean(config['by'], ORDERS)}")
+    import_user_modules(config["imports"])
+    study = load_study(config["study"], config["results_dir"], config["storage"])
+    objective = read_objective(study, config["objective"]) if config["by"] == "reward" else None
+    console = Console()
+    best, architecture = choose(study, budgets, objective, console)
+    path = Path(config["output"] or study.folder / "pick.yaml")
+    figures = {"accuracy": best.accuracy, **best.costs}
+    try:
+        replace_file(path, network_file(study.name, best.number, figures, study.description(best.number)))
+    except OSError as error:
+        raise InputError(f"output: cannot write {path}: {error.strerror}; choose another by output=PATH") from error
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a pipe has no width: nothing needs to be cut
+    title = f"{study.name}, trial {best.number}"
+    console.print(layer_table(title, architecture, layer_rows(architecture)))
+    listed = ", ".join(readable_cost(name, value) for name, value in best.costs.items())
+    console.print(f"Trial {best.number}: {percent(best.accuracy)} on the validation images, {listed}.", highlight=False)
+    shown = os.path.relpath(path)
+    command = train_command(
+        shown, f"trained/{best.number:04d}-{best.digest}", study.config, study.decisions(best.number)
+    )
+    console.print(f"Written to {shown}. To train it in full: {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:
+    """The budgets that are given, by their costs.
+
+    Raises:
+        InputError: one is no number above 0.
+    """
+    budgets = {}
+    for name in BUDGETS:
+        value = config[f"max_{name}"]
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise InputError(f"max_{name}={value}: must be a number above 0, or null for no budget")
+        budgets[name] = float(value)
+    return budgets
+
+
+def read_objective(study: StoredStudy, changes: Mapping[str, Any]) -> Objective:
+    """The study's objective with other values where they are given.
+
+    Raises:
+        InputError: a value that no objective can have, or a cost that is not known of the study.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    objective = Objective.from_config({**study.config["objective"], **given})
+    if objective.cost not in study.costs:
+        raise InputError(
+            f"objective.cost: the study '{study.name}' knows no {objective.cost}; valid: {', '.join(study.costs)}"
+        )
+    return objective.resolve(study.trials[objective.cost].dropna().astype(float))
+
+
+def choose(
+    study: StoredStudy, budgets: Mapping[str, float], objective: Objective | None, console: Console
+) -> tuple[Candidate, Architecture]:
+    """The best network within the budgets that still builds; better ones that do not are said.
+
+    Args:
+        objective: whose reward makes the best; None: accuracy does, and of equals the lower cost.
+
+    Raises:
+        InputError: there is none.
+    """
+    everyone = list(candidates(study))
+    if not everyone:
+        count = len(study.trials)
+        raise InputError(
+            f"the study '{study.name}' has no complete trial yet (of {count}); pick when it has, or search.run goes on with it"
+        )
+    for name in budgets:
+        if not any(name in one.costs for one in everyone):
+            raise InputError(
+                f"max_{name}: the study '{study.name}' knows no {name}; it does where it was run with a device, as "
+                f"search.run device=onnxruntime, and budgets on {', '.join(everyone[0].costs)} can be kept"
+            )
+    within = [one for one in everyone if excess(one, budgets) <= 1]
+    if not within:
+        raise InputError(_nearest(min(everyone, key=lambda one: excess(one, budgets)), budgets))
+    refusals = []
+    cost = study.info.objective.cost if objective is None else objective.cost
+    for one in sorted(within, key=lambda one: (-_worth(one, objective), one.costs[cost], one.number)):
+        try:
+            architecture = study.architecture(one.number)
+        except InputError as error:
+            refusals.append(str(error))
+            console.print(
+                f"Passed over, {percent(one.accuracy)}: {error}.", highlight=False, markup=False, soft_wrap=True
+            )
+            continue
+        return one, architecture
+    raise InputError(f"none of the {len(within)} networks within the budgets builds any more; the best: {refusals[0]}")
+
+
+def candidates(study: StoredStudy) -> Iterator[Candidate]:
+    """The complete trials."""
+    for row in completed(study.trials).to_dict("records"):
+        costs = {name: row[name] for name in study.costs if not is_missing(row[name])}
+        yield Candidate(row["number"], row["digest"], row["accuracy"], costs)
+
+
+def excess(one: Candidate, budgets: Mapping[str, float]) -> float:
+    """The greatest share of a budget that a network takes: at most 1 where it keeps them all."""
+    return max((one.costs.get(name, float("inf")) / budget for name, budget in budgets.items()), default=0.0)
+
+
+def _worth(one: Candidate, objective: Objective | None) -> float:
+    if objective is None:
+        return one.accuracy
+    return float(objective.mean_reward(one.accuracy, one.costs.get(objective.cost, float("nan"))))
+
+
+def _nearest(one: Candidate, budgets: Mapping[str, float]) -> str:
+    asked = ", ".join(f"max_{name}={budget:g}" for name, budget in budgets.items())
+    enough = {name: _rounded_up(one.costs[name]) for name, budget in budgets.items() if one.costs[name] > budget}
+    wanted = " ".join(f"max_{name}={value}" for name, value in enough.items())
+    return f"no network of the study meets {asked}; the nearest is trial {one.number} ({percent(one.accuracy)}): {wanted} admits it"
+
+
+def _rounded_up(cost: float) -> str:
+    """A budget that a cost just meets, with four decimals where it is no count."""
+    return f"{cost:.0f}" if cost == int(cost) else f"{math.ceil(cost * 1e4) / 1e4:g}"
+
+
+def main() -> int:
+    """The command."""
+    return run_command(
+        pick,
+        dict,
+        config_name="pick",
+        description="Picks the best network of a study within given budgets, prints it and writes its description.",
+        examples=EXAMPLES,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""The model card of a trained network: what it is, how good, what it costs, what its images must be, how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.reporting.text import COST_LABELS, duration
+
+if TYPE_CHECKING:
+    from search.trained import Record
+
+MAX_CLASSES = 30
+"""More class names than these are not listed; results.json has them all."""
+
+
+def plus_minus(mean: float, deviation: float | None) -> str:
+    """An accuracy with its standard deviation: "96.38% ± 0.12"."""
+    return f"{100 * mean:.2f}%" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+
+
+def model_card(folder: Path, record: Record) -> str:
+    """The card as Markdown.
+
+    Args:
+        folder: where the record and the weights are.
+        record: what is known; without trainings the card is not made.
+    """
+    title = f"# {plain(record.network)}\n\n{_opening(record)}"
+    parts = [
+        title,
+        _results(record),
+        _costs(record),
+        _data(record),
+        _preprocessing(record),
+        _training(record),
+        _use(record),
+        _reproduce(record),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _opening(record: Record) -> str:
+    images = record.images
+    height, width = record.architecture["resolution"]
+    seeds = "" if len(record.trainings) == 1 else f", mean ± standard deviation of {len(record.trainings)} trainings"
+    top5 = ""
+    if record.trainings[0].accuracy_top5 is not None:
+        top5 = f" (top-5 {plus_minus(*record.accuracy('accuracy_top5'))})"
+    return (
+        f"A convolutional network that tells {len(images['class_names'])} classes of {height}x{width} images apart: "
+        f"**{plus_minus(*record.accuracy())}**{top5} of {images['sizes']['test']:,} test images of {plain(images['name'])}{seeds}."
+    )
+
+
+def _results(record: Record) -> str:
+    has_top5 = record.trainings[0].accuracy_top5 is not None
+    head = [
+        "seed",
+        "test top-1",
+        *(["test top-5"] if has_top5 else []),
+        "last epoch's training images",
+        "time",
+        "weights",
+    ]
+    rows = []
+    for one in record.trainings:
+        top5 = [f"{100 * (one.accuracy_top5 or 0):.2f}%"] if has_top5 else []
+        figures = [f"{100 * one.accuracy:.2f}%", *top5, f"{100 * one.train_accuracy:.2f}%"]
+        rows.append([str(one.seed), *figures, duration(one.seconds), f"`{one.weights}`"])
+    note = (
+        "The weights are those of the last epoch. The test images were looked at once for each seed, at the end of its training; "
+        "neither the search nor the training chose anything by them."
+    )
+    return f"## Results\n\n{_table(head, rows)}\n\n{note}"
+
+
+def _costs(record: Record) -> str:
+    rows = [[COST_LABELS[name], f"{value:,.0f}"] for name, value in record.costs.items()]
+    rows.append(["Weights as float32 (MB)", f"{4 * record.costs['params'] / 1e6:.3f}"])
+    latency = record.latency
+    if latency is None:
+        rows.append(["Latency", "not measured"])
+    else:
+        unsteady = "" if latency["steady"] else "; something else was running, take it with care"
+        figure = f"{latency['median_ms']:.4g} ms ± {latency['iqr_ms'] / 2:.2g} (median, ± half the interquartile range{unsteady})"
+        rows.append(["Latency", f"{figure} on {plain(latency['device'])}"])
+    return f"## Costs of one image\n\n{_table(['cost', 'value'], rows)}"
+
+
+def _data(record: Record) -> str:
+    images, sizes = record.images, record.images["sizes"]
+    names = images["class_names"]
+    listed = ", ".join(map(plain, names[:MAX_CLASSES])) + (", ..." if len(names) > MAX_CLASSES else "")
+    settings = ", ".join(f"{key} {value}" for key, value in record.data.items() if value is not None)
+    rows = [
+        ["data set", plain(images["name"])],
+        ["fingerprint of the training images", f"`{images['fingerprint']}`"],
+        ["trained on", f"{sizes['train']:,} images: all but the test images"],
+        ["tested on", f"{sizes['test']:,} images"],
+        ["classes", listed],
+        ["settings", plain(settings)],
+    ]
+    return f"## Data\n\n{_table(['', ''], rows)}"
+
+
+def _preprocessing(record: Record) -> str:
+    steps = preprocessing(record.images, record.architecture["resolution"])
+    return "## Preprocessing\n\n" + "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+
+
+def preprocessing(images: Mapping[str, Any], resolution: Sequence[int]) -> list[str]:
+    """What is done to an image before it reaches the network, step by step.
+
+    Args:
+        images: as `search.trained.describe_images` gives it.
+        resolution: (height, width) in pixels that the network takes.
+    """
+    colour = "grey (one channel)" if images["in_channels"] == 1 else "RGB (three channels)"
+    height, width = images["resolution"]
+    steps = [
+        f"Decode to {colour}, 8 bits a channel, upright (EXIF).",
+        f"Scale to cover {height}x{width} (height x width) pixels, bilinear, and cut at the centre.",
+    ]
+    if list(resolution) != list(images["resolution"]):
+        steps.append(f"Scale to {resolution[0]}x{resolution[1]}, bilinear, antialiased where it shrinks; round.")
+    mean, std = (f"[{', '.join(f'{value:.6f}' for value in images[key])}]" for key in ("mean", "std"))
+    steps.append(
+        f"Divide by 255, subtract the mean {mean} and divide by the standard deviation {std}, channel by channel."
+    )
+    steps.append("Lay out as (images, channels, height, width), float32. The class is the greatest of the outputs.")
+    return steps
+
+
+def _training(record: Record) -> str:
+    augment = "shifted by up to an eighth, mirrored" if record.images["augment"] else "none"
+    seen = record.train["epochs"] * record.images["sizes"]["train"]
+    rows = [[key, str(value)] for key, value in record.train.items()]
+    rows += [["augmentation", augment], ["images seen", f"{seen:,}"]]
+    rows += [[key, plain(value)] for key, value in record.machine.items()]
+    return f"## Training\n\nFrom scratch, the same for every seed.\n\n{_table(['setting', 'value'], rows)}"
+
+
+def _use(record: Record) -> str:
+    imports = "".join(f"import {module}  # brings its blocks\n" for module in record.imports)
+    height, width = record.architecture["resolution"]
+    shape = f"(1, {record.architecture['in_channels']}, {height}, {width})"
+    text = (
+        "## Use\n\n```python\nimport torch\nfrom safetensors.torch import load_file\n"
+        f"from spaces import build, decode\nfrom spaces.reference import read_yaml\n{imports}\n"
+        'network = build(decode(read_yaml("network.yaml")))\n'
+        f'network.load_state_dict(load_file("{record.trainings[0].weights}"))\n'
+        f"logits = network.eval()(torch.zeros{shape})\n```"
+    )
+    if record.export is None:
+        return text
+    export = record.export
+    latency = export["latency"]
+    rows = [
+        ["file", f"`{plain(export['file'])}`, opset {export['opset']}, input `image`, output `logits`, any batch"],
+        ["weights", f"`{export['weights']}`"],
+        ["greatest difference from PyTorch", f"{export['difference']:.2g} on {export['images']:,} test images"],
+        ["test top-1 of the file", f"{100 * export['accuracy']:.2f}%, PyTorch's {100 * export['accuracy_torch']:.2f}%"],
+        ["size (MB)", f"{export['bytes'] / 1e6:.3f}"],
+    ]
+    if latency is not None:
+        care = "" if latency["steady"] else " (something else was running, take it with care)"
+        figure = f"{latency['median_ms']:.4g} ms ± {latency['iqr_ms'] / 2:.2g}{care}"
+        rows.append(["latency", f"{figure} on {plain(latency['device'])}"])
+    return f"{text}\n\n## ONNX\n\nThe preprocessing is in the file's metadata too.\n\n{_table(['', ''], rows)}"
+
+
+def _reproduce(record: Record) -> str:
+    lines = [record.command, *([record.export["command"]] if record.export is not None else [])]
+    where = "network.yaml beside this card is the network; with architecture=network.yaml the first command needs no other file."
+    return "## Reproduce\n\n```sh\n" + "\n".join(lines) + f"\n```\n\n{where}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Text that stays text in a cell of Markdown: on one line, nothing in it marks up."""
+    escaped = "".join(f"\\{char}" if char in "\\`*[]<>|" else char for char in str(text))
+    return " ".join(escaped.split())

@@ -1,0 +1,118 @@
+"""A study that was run, to be read: its trials, its fronts and their networks.
+
+from search import load_study
+
+study = load_study("shuffle_agg-digits")
+study.front("params")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+
+from search.records import read_study
+from search.reporting import tables
+from search.reporting.tables import known_costs
+from search.storage import open_study
+from spaces import Architecture, InputError, cost, decode
+
+
+def load_study(name: str, results_dir: str | Path = "results", storage: str | None = None) -> StoredStudy:
+    """A study by name, as its storage holds it now; a search that is running goes on undisturbed.
+
+    Args:
+        name: of the study, which is that of its folder.
+        results_dir: the folder that holds the studies.
+        storage: URL of the Optuna storage the study was given; None: the SQLite file in its folder.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    folder = Path(results_dir).expanduser().resolve() / name
+    return StoredStudy(open_study(folder, storage, name), folder)
+
+
+class StoredStudy:
+    """What a study holds at the moment it is opened.
+
+    Args:
+        study: its storage.
+        folder: where its tables and its page are.
+
+    Raises:
+        InputError: the study was not made by this project.
+    """
+
+    def __init__(self, study: optuna.Study, folder: Path) -> None:
+        self.folder = folder
+        self.trials, self.info = read_study(study)
+        self._user_attrs = study.user_attrs
+        self._trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.info.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config of the search."""
+        return self._user_attrs["config"]
+
+    @property
+    def costs(self) -> list[str]:
+        """The costs that are known of its trials, by their columns."""
+        return known_costs(self.trials)
+
+    def front(self, cost: str | None = None) -> pd.DataFrame:
+        """The networks of which none other is both cheaper and more accurate, cheapest first: rows of `trials`.
+
+        Args:
+            cost: its column, as "params"; None: the cost that the search went by.
+
+        Raises:
+            InputError: a cost that is not known of this study.
+        """
+        cost = self.info.objective.cost if cost is None else cost
+        if cost not in (*self.costs, self.info.objective.cost):
+            raise InputError(f"the study '{self.name}' knows no cost '{cost}'; valid: {', '.join(self.costs)}")
+        return tables.front(self.trials, cost)
+
+    def decisions(self, number: int) -> dict[str, Any]:
+        """What was decided in a trial, by name."""
+        return dict(self._trials[number].params)
+
+    def description(self, number: int) -> dict[str, Any]:
+        """The network of a trial in the language of network files."""
+        return self._trials[number].user_attrs["architecture"]
+
+    def architecture(self, number: int) -> Architecture:
+        """The network of a trial, to be built by `spaces.build`.
+
+        Raises:
+            InputError: it no longer builds, or no longer is what it was, under the code as it is now.
+        """
+        recorded = self._trials[number].user_attrs
+        try:
+            architecture = decode(recorded["architecture"], f"trial {number}")
+            now = cost(architecture)
+        except InputError as error:
+            raise InputError(f"{error}; {self._way_on()}") from error
+        counted = {"flops": now.flops, "params": now.params}
+        changed = [
+            f"{recorded[name]:.0f} {name}, now {count}" for name, count in counted.items() if recorded[name] != count
+        ]
+        if changed:
+            raise InputError(
+                f"trial {number} was trained with {' and '.join(changed)}: its blocks have changed; {self._way_on()}"
+            )
+        return architecture
+
+    def _way_on(self) -> str:
+        modules = self.config.get("imports")
+        own = f"imports=[{','.join(modules)}] brings the study's own blocks, or " if modules else ""
+        return f"{own}use the version of the code that the study was run with"

@@ -1,0 +1,327 @@
+"""`python -m search.train architecture=PATH data=digits`: trains one network in full, measures it, and writes its model card."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from search.backends.base import ACCELERATORS, choose_device
+from search.commands import export_command
+from search.config import import_user_modules, run_command
+from search.data import Data, join_training, load, load_test
+from search.latency.device import Device, in_words
+from search.latency.profiler import Profiler
+from search.latency.runtimes import UnsupportedError, cpu_model
+from search.profile import chosen_network
+from search.reporting.card import model_card, plus_minus
+from search.reporting.files import replace_file
+from search.storage import prepare_folder
+from search.trackers import Tracker, open_tracker
+from search.trained import CARD, Record, Training, describe_images, read_record, write_record, write_weights
+from search.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
+from spaces import Architecture, InputError, build, cost
+from spaces.errors import did_you_mean
+from spaces.memory import activation_bytes
+
+EXAMPLES = [
+    "python -m search.train architecture=results/shuffle_agg-digits/pick.yaml data=digits train=long",
+    "python -m search.train architecture=found.yaml data=cifar10 data.path=/data/cifar10 train.epochs=200 'seeds=[0, 1, 2, 3, 4]'",
+    "python -m search.train network=mobilenet_v2 network.width_multiplier=0.5 network.resolution=32 data=cifar10",
+    "python -m search.train architecture=found.yaml data=folder data.path=photos tracker=tensorboard folder=trained/photos",
+]
+
+
+def train_in_full(config: dict[str, Any]) -> None:
+    """Trains what a composed config asks for, seed by seed; goes on where it was stopped.
+
+    Raises:
+        InputError: something the user gave is not right, or a training that fails.
+    """
+    console = Console()
+    import_user_modules(config["imports"])
+    settings, seeds = check_settings(config["train"]), check_seeds(config["seeds"])
+    torch_device = read_accelerator(config["accelerator"])
+    device = Device.from_config(config["device"])
+    data = load(config["data"])
+    name, architecture = read_network(config, data)
+    if architecture.resolution != data.resolution:
+        ours, theirs = ("x".join(map(str, size)) for size in (architecture.resolution, data.resolution))
+        console.print(f"The network takes {ours} pixels: the images of {theirs} are scaled.", highlight=False)
+    data = join_training(load_test(config["data"], data))
+    folder = Path(config["folder"] or f"trained/{name}-{config['choices']['data']}").absolute()
+    prepare_folder(folder, "folder")
+    with take(folder):
+        wanted = Record(
+            network=name,
+            digest=architecture.digest,
+            architecture=architecture.to_dict(),
+            data=config["data"],
+            images=describe_images(data),
+            train=settings,
+            imports=list(config["imports"]),
+            costs=describe_costs(architecture),
+            machine=describe_machine(torch_device),
+            command=shlex.join(["python", "-m", "search.train", *sys.argv[1:]]),
+        )
+        record = take_up(folder, wanted)
+        replace_file(folder / "network.yaml", yaml.safe_dump(record.architecture, sort_keys=False))
+        with open_tracker(config["tracker"], folder, folder.name, record.identity) as tracker:
+            record = train_seeds(folder, record, architecture, data, seeds, torch_device, tracker, console)
+        if device is not None:
+            record = replace(record, latency=measure(device, architecture, console))
+        write_record(folder, record, model_card(folder, record))
+    say(console, folder, record)
+
+
+def check_seeds(seeds: Any) -> list[int]:
+    """The seeds, each once.
+
+    Raises:
+        InputError: they are no list of whole numbers.
+    """
+    good = isinstance(seeds, list) and seeds and all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
+    if not good:
+        raise InputError(f"seeds={seeds}: must be a list of whole numbers from 0 to {2**32 - 1}, as seeds=[0,1,2]")
+    return list(dict.fromkeys(seeds))
+
+
+def read_accelerator(name: Any) -> str:
+    """The torch device to train on.
+
+    Raises:
+        InputError: there is no such accelerator.
+    """
+    if name not in ACCELERATORS:
+        raise InputError(f"accelerator: there is no accelerator '{name}'{did_you_mean(name, ACCELERATORS)}")
+    return choose_device(name, "accelerator")
+
+
+def read_network(config: Mapping[str, Any], data: Data) -> tuple[str, Architecture]:
+    """The network to train, with its name; one of the literature is given the channels and classes of the data.
+
+    Raises:
+        InputError: none or two are given, it cannot be built, or it is made for other images.
+    """
+    if config.get("network") is None and config["architecture"] is None:
+        raise InputError(
+            "architecture must be given: architecture=PATH, as results/<study>/pick.yaml, or network=NAME, as network=mobilenet_v2"
+        )
+    adapted = dict(config)
+    if config.get("network") is not None:
+        adapted["network"] = {**config["network"], "in_channels": data.in_channels, "num_classes": data.num_classes}
+    name, architecture = chosen_network(adapted)
+    for what, its, given in (
+        ("channels", architecture.in_channels, data.in_channels),
+        ("classes", architecture.num_classes, data.num_classes),
+    ):
+        if its != given:
+            raise InputError(
+                f"architecture: {name} is made for {its} {what}, and data={config['choices']['data']} has {given}"
+            )
+    build(architecture)
+    return name, architecture
+
+
+def take(folder: Path) -> FileLock:
+    """Takes the folder for this process until it ends, however it ends.
+
+    Raises:
+        InputError: another process has it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another process is training in {folder}; wait for it, or choose another by folder=PATH"
+        ) from error
+    return lock
+
+
+def describe_costs(architecture: Architecture) -> dict[str, float]:
+    """What the network costs, exactly."""
+    total = cost(architecture)
+    return {"flops": total.flops, "params": total.params, "activation_bytes": activation_bytes(architecture)}
+
+
+def describe_machine(torch_device: str) -> dict[str, str]:
+    """On what a network is trained."""
+    hardware = (
+        torch.cuda.get_device_name() if torch_device == "cuda" else f"{cpu_model()}, {torch.get_num_threads()} threads"
+    )
+    try:
+        ours = version("smallnets")
+    except PackageNotFoundError:  # run from its sources
+        ours = "from sources"
+    return {"hardware": hardware, "python": platform.python_version(), "torch": torch.__version__, "smallnets": ours}
+
+
+def take_up(folder: Path, wanted: Record) -> Record:
+    """The record that the folder holds of this training, else the new one.
+
+    Raises:
+        InputError: the folder holds another training.
+    """
+    known = read_record(folder)
+    if known is None:
+        return wanted
+    changes = [
+        f"{key}: {known.identity[key]} -> {value}"
+        for key, value in wanted.identity.items()
+        if known.identity[key] != value
+    ]
+    if changes:
+        raise InputError(
+            f"{folder} holds another training ({'; '.join(changes)}); choose a folder for this one by folder=PATH"
+        )
+    return replace(known, command=wanted.command)
+
+
+def train_seeds(
+    folder: Path,
+    record: Record,
+    architecture: Architecture,
+    data: Data,
+    seeds: list[int],
+    device: str,
+    tracker: Tracker,
+    console: Console,
+) -> Record:
+    """Trains the seeds that the record lacks, each kept as soon as it is done.
+
+    Raises:
+        InputError: a training that fails, and what may help.
+    """
+    epochs = record.train["epochs"]
+    missing = [seed for seed in seeds if seed not in {training.seed for training in record.trainings}]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=epochs)
+        for seed in missing:
+
+            def on_epoch(epoch: Epoch, seed: int = seed) -> bool:
+                words = f"seed {seed}: loss {epoch.loss:.3f}, {100 * epoch.accuracy:.2f}% of the training images"
+                bar.update(task, completed=epoch.epoch, description=words)
+                measures = {"train/loss": epoch.loss, "train/accuracy": epoch.accuracy}
+                tracker.log({f"seed-{seed}/{name}": value for name, value in measures.items()}, epoch.epoch)
+                return True
+
+            bar.reset(task, total=epochs, description=f"seed {seed}")
+            try:
+                training = train_one(folder, record, architecture, data, seed, device, on_epoch)
+            except Diverged as error:
+                raise InputError(f"seed {seed}: {error}; a lower train.lr may help") from error
+            except OutOfMemory as error:
+                raise InputError(f"seed {seed}: out of memory ({error}); a lower train.batch_size may help") from error
+            results = {"test/accuracy": training.accuracy, "test/accuracy_top5": training.accuracy_top5}
+            known = {f"seed-{seed}/{name}": value for name, value in results.items() if value is not None}
+            tracker.log(known, epochs)
+            everyone = sorted([*record.trainings, training], key=lambda one: one.seed)
+            record = replace(record, trainings=everyone)
+            write_record(folder, record, model_card(folder, record))
+            checkpoint_of(folder, seed).unlink(missing_ok=True)
+            console.print(
+                f"Seed {seed}: {100 * training.accuracy:.2f}% of the test images, {training.seconds:.0f} s",
+                highlight=False,
+            )
+    return record
+
+
+def train_one(
+    folder: Path,
+    record: Record,
+    architecture: Architecture,
+    data: Data,
+    seed: int,
+    device: str,
+    on_epoch: Any,
+) -> Training:
+    """Trains one seed, or goes on with it; measures it on the test images; writes its weights."""
+    network, last = build(architecture), [Epoch(0, 0.0, None, 0.0, 0.0)]
+
+    def note(epoch: Epoch) -> bool:
+        last[0] = epoch
+        return on_epoch(epoch)
+
+    result = train(
+        network,
+        data,
+        record.train,
+        resolution=architecture.resolution,
+        seed=seed,
+        device=device,
+        on_epoch=note,
+        checkpoint=checkpoint_of(folder, seed),
+    )
+    accuracy, top5 = evaluate(network, data, "test", resolution=architecture.resolution, device=device)
+    weights = f"seed-{seed}.safetensors"
+    write_weights(folder / weights, network, {"digest": architecture.digest, "seed": str(seed)})
+    return Training(seed, accuracy, top5, last[0].accuracy, last[0].loss, round(result.seconds, 2), weights)
+
+
+def checkpoint_of(folder: Path, seed: int) -> Path:
+    """Where a seed's training stands while it is under way."""
+    return folder / f"seed-{seed}.checkpoint"
+
+
+def measure(device: Device, architecture: Architecture, console: Console) -> dict[str, Any] | None:
+    """The network's latency on this machine; None where the device cannot run it, which is said."""
+    try:
+        profiler = Profiler(device)
+        [measured] = profiler.measure_networks([architecture])
+        profiler.table.save()
+    except UnsupportedError as error:
+        console.print(f"Latency is not known: {error}.", highlight=False, markup=False)
+        return None
+    return {
+        "device": in_words(profiler.table.identity),
+        "median_ms": measured.median_ms,
+        "iqr_ms": measured.iqr_ms,
+        "steady": measured.steady,
+    }
+
+
+def say(console: Console, folder: Path, record: Record) -> None:
+    """The closing words."""
+    seeds = f"{len(record.trainings)} trainings" if len(record.trainings) > 1 else "one training"
+    text = f"{record.network}: {plus_minus(*record.accuracy())} of {record.images['sizes']['test']} test images"
+    if record.trainings[0].accuracy_top5 is not None:
+        text += f", top-5 {plus_minus(*record.accuracy('accuracy_top5'))}"
+    console.print(f"{text} ({seeds}).", highlight=False)
+    console.print(f"Weights and {CARD} are in {folder}", highlight=False, markup=False, soft_wrap=True)
+    command = export_command(str(shown_path(folder)))
+    console.print(f"To export it: {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def shown_path(path: Path) -> Path:
+    """The path from the current directory where it lies there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def main() -> int:
+    """The command."""
+    return run_command(
+        train_in_full,
+        dict,
+        config_name="train",
+        description="Trains one network in full, several times, measures it on the test images and writes its model card.",
+        examples=EXAMPLES,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""Picking from a study: the best within the budgets, the nearest where none is, and every state a study can be in."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.samplers import RandomSampler
+
+import search
+from search import pick
+from search.objective import Objective
+from search.outcome import Outcome
+from search.reporting.tables import completed
+from search.storage import DATABASE, open_database
+from search.stored import StoredStudy
+from search.study import Study
+from spaces import SearchSpace, cost, decode
+from spaces.reference import read_yaml
+from tests.search.conftest import SMALL, instant_outcome
+
+CONFIG: dict[str, Any] = {"objective": {}, "data": {"source": "digits"}, "choices": {"data": "digits"}, "imports": []}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results" / "done").mkdir(parents=True)
+    return tmp_path / "results" / "done"
+
+
+def make(folder: Path, space: SearchSpace, trials: int) -> Study:
+    storage = open_database(folder / DATABASE)
+    study = Study(space, Objective(), RandomSampler(seed=0), storage, name=folder.name, trials=trials, config=CONFIG)
+    while (proposal := study.ask()) is not None:
+        study.tell(proposal.number, instant_outcome(proposal))
+    return study
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results") / "done"
+    folder.mkdir()
+    make(folder, SearchSpace(SMALL, in_channels=1, num_classes=10, resolution=8), 12)
+    return folder / DATABASE
+
+
+@pytest.fixture
+def done(folder: Path, made: Path) -> StoredStudy:
+    with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(folder / DATABASE)) as target:
+        source.backup(target)
+    return search.load_study("done")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["search.pick", *arguments])
+    return pick.main()
+
+
+def picked(path: Path) -> str:
+    return decode(read_yaml(path)).digest
+
+
+def test_the_most_accurate_within_the_budgets(
+    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = completed(done.trials)
+    middle = float(trials["params"].astype(float).median())
+    for budgets, within in (
+        ([], trials),
+        ([f"max_params={middle}"], trials[trials["params"] <= middle]),
+        ([f"max_params={middle}", "max_flops=5e4"], trials[(trials["params"] <= middle) & (trials["flops"] <= 5e4)]),
+    ):
+        assert run(monkeypatch, "study=done", *budgets) == 0
+        best = within.loc[within["accuracy"].idxmax()]
+        assert picked(folder / "pick.yaml") == best["digest"]
+        out = " ".join(capsys.readouterr().out.split())
+        assert f"trial {best['number']}" in out
+        assert "python -m search.train architecture=results/done/pick.yaml data=digits train=long" in out
+
+
+def test_every_known_cost_can_be_given_a_budget(
+    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = done.trials["activation_bytes"].astype(float)
+    assert run(monkeypatch, "study=done", f"max_activation_bytes={alive.median()}", "output=mine/net.yaml") == 0
+    within = done.trials[alive <= alive.median()]
+    assert picked(Path("mine/net.yaml")) == within.loc[within["accuracy"].idxmax()]["digest"]
+    assert not (folder / "pick.yaml").exists()
+
+
+def test_by_reward_weighs_cost_against_accuracy(
+    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft = ["by=reward", "objective.target=1e4", "objective.alpha=-0.5", "objective.beta=-0.5"]
+    assert run(monkeypatch, "study=done", *soft) == 0
+    reward = done.trials["accuracy"] * (done.trials["flops"].astype(float) / 1e4) ** -0.5
+    assert picked(folder / "pick.yaml") == done.trials.loc[reward.idxmax()]["digest"]
+    assert run(monkeypatch, "study=done", "by=reward") == 0, "the study's own reward"
+    assert picked(folder / "pick.yaml") == done.trials.loc[done.trials["reward"].idxmax()]["digest"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["study=dune"], "did you mean 'done'?"),
+        (["study=done", "max_params=0"], "max_params=0: must be a number above 0"),
+        (["study=done", "max_flops=few"], "max_flops=few: must be a number above 0"),
+        (["study=done", "max_latency_ms=2"], "knows no latency_ms; it does where it was run with a device"),
+        (["study=done", "by=size"], "by: there is no order 'size'"),
+        (["study=done", "by=reward", "objective.cost=latency_ms"], "knows no latency_ms"),
+        (["study=done", "by=reward", "objective.target=-1"], "objective.target must be above 0"),
+        (["study=done", "output=/proc/1/none/net.yaml"], "cannot write"),
+        ([], "study must be given"),
+    ],
+)
+@pytest.mark.usefixtures("done")
+def test_mistakes_are_one_line(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_where_nobody_meets_the_budget_the_nearest_is_said_and_its_budget_works(
+    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "study=done", "max_params=10", "max_flops=1e9") == 2
+    error = capsys.readouterr().err
+    least = done.trials.loc[done.trials["params"].astype(float).idxmin()]
+    assert f"max_params={least['params']} admits it" in error
+    assert f"the nearest is trial {least['number']} " in error
+    assert run(monkeypatch, "study=done", f"max_params={least['params']}") == 0
+    assert picked(folder / "pick.yaml") == least["digest"]
+
+
+def test_empty_half_finished_and_studies_of_one(
+    folder: Path, small_space: SearchSpace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make(folder, small_space, 0)
+    assert run(monkeypatch, "study=done") == 2
+    assert "has no complete trial yet" in capsys.readouterr().err
+    study.trials = 4
+    for outcome in (Outcome("failed", failure="diverged: NaN"), Outcome("stopped", 0.99, None, 1, 0.5, (0.99,))):
+        proposal = study.ask()
+        assert proposal is not None
+        study.tell(proposal.number, outcome)
+    study.ask()
+    assert run(monkeypatch, "study=done") == 2, "neither failed, stopped nor running ones are picked"
+    proposal = study.ask()
+    assert proposal is not None
+    study.tell(proposal.number, instant_outcome(proposal))
+    assert run(monkeypatch, "study=done") == 0
+    assert picked(folder / "pick.yaml") == proposal.candidate.architecture.digest
+
+
+def test_networks_that_no_longer_build_are_passed_over_and_said(
+    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranked = done.trials.sort_values("accuracy", ascending=False)
+    storage = open_database(folder / DATABASE)
+    broken, changed, good = ranked["number"].iloc[:3]
+    for trial in storage.get_all_trials(storage.get_study_id_from_name("done")):
+        if trial.number in (broken, changed):
+            # written past the storage, as code of another time might have: a finished trial cannot be changed through it
+            description = dict(trial.user_attrs["architecture"])
+            key = "block" if trial.number == broken else "channels"
+            layers = [{**description["layers"][0], key: "gone" if key == "block" else 40}, *description["layers"][1:]]
+            rewrite(folder / DATABASE, trial._trial_id, {**description, "layers": layers})
+    assert run(monkeypatch, "study=done") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"trial {broken}: layers.0" in out
+    assert "block 'gone'" in out
+    assert "use the version of the code that the study was run with" in out
+    assert f"trial {changed} was trained with" in out
+    assert picked(folder / "pick.yaml") == done.trials.loc[good]["digest"]
+
+
+def rewrite(database: Path, trial_id: int, description: dict[str, Any]) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = 'architecture'",
+            (json.dumps(description), trial_id),
+        )
+
+
+# --- from Python ------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_is_read_from_python(done: StoredStudy, folder: Path) -> None:
+    assert done.name == "done"
+    assert done.folder == folder
+    front = done.front()
+    assert list(front["flops"]) == sorted(front["flops"])
+    assert list(front["accuracy"]) == sorted(front["accuracy"])
+    assert set(done.front("params")["number"]) <= set(done.trials["number"])
+    best = int(front["number"].iloc[-1])
+    assert cost(done.architecture(best)).flops == front["flops"].iloc[-1]
+    assert set(done.decisions(best)) <= set(done.trials.columns)
+    with pytest.raises(ValueError, match="knows no cost 'latency_ms'; valid: flops, params"):
+        done.front("latency_ms")
+    with pytest.raises(ValueError, match="did you mean 'done'"):
+        search.load_study("dune")
+    with pytest.raises(AttributeError, match="no attribute 'load_studie'"):
+        search.load_studie  # noqa: B018

@@ -1,0 +1,316 @@
+"""Training in full and exporting: as a user runs them, interrupted, resumed, and with everything that can be given wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from search import export, train
+from search.data import load, load_test
+from search.onnx_file import OnnxFile
+from search.trained import read_record
+from spaces import build, decode
+from spaces.reference import read_yaml
+
+SMALL: dict[str, Any] = {
+    "in_channels": 1,
+    "num_classes": 10,
+    "resolution": 8,
+    "layers": [{"block": "conv", "channels": 8, "stride": 2}, {"block": "shuffle_agg", "channels": 16, "groups": 4}],
+    "head": {"dropout": 0.1},
+}
+QUICK = ["architecture=net.yaml", "data=digits", "data.limit=200", "train=long", "train.epochs=3", "device=none"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump(SMALL))
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, module: Any, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+    return module.main()
+
+
+def results(folder: str | Path) -> dict[str, Any]:
+    return json.loads((Path(folder) / "results.json").read_text())
+
+
+def test_from_a_description_to_a_verified_file(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*QUICK, "seeds=[0, 7]", "train.epochs=12"]
+    assert run(monkeypatch, train, *arguments) == 0
+    assert "To export it: python -m search.export folder=trained/net-digits" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    folder = home / "trained" / "net-digits"
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == [
+        "model_card.md",
+        "network.yaml",
+        "results.json",
+        "seed-0.safetensors",
+        "seed-7.safetensors",
+    ]
+    record = read_record(folder)
+    assert record is not None
+    accuracies = [training.accuracy for training in record.trainings]
+    assert [training.seed for training in record.trainings] == [0, 7]
+    assert record.accuracy() == (pytest.approx(np.mean(accuracies)), pytest.approx(np.std(accuracies, ddof=1)))
+    assert min(accuracies) > 0.2, "chance is 0.1"
+    sizes = {"train": 200 + 287, "test": 359}
+    assert record.images["sizes"] == sizes, (
+        "what was held out for the search is trained on too, and the test images are not"
+    )
+
+    # the weights, loaded as the card says, are right on as many test images as it says
+    settings = {**record.data}
+    data = load_test(settings, load(settings))
+    for training in record.trainings:
+        network = build(decode(read_yaml(folder / "network.yaml")))
+        network.load_state_dict(load_file(folder / training.weights))
+        right = 0
+        with torch.no_grad():
+            for x, labels in data.batches("test", 100):
+                right += int((network.eval()(x).argmax(1) == labels).sum())
+        assert right / 359 == training.accuracy
+
+    before = results(folder)
+    assert run(monkeypatch, export, "folder=trained/net-digits", "seed=7", "device.threads=1") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    exported = results(folder)["export"]
+    assert exported["accuracy"] == exported["accuracy_torch"] == accuracies[1]
+    assert exported["difference"] <= 1e-4
+    assert exported["latency"]["median_ms"] > 0
+    assert f"accuracy of the file {100 * accuracies[1]:.2f}%" in out
+    assert {**results(folder), "export": None} == before
+
+    file = OnnxFile((folder / "model.onnx").read_bytes())
+    (x, _), *_ = data.batches("test", 5)
+    assert file(x.numpy()).shape == (5, 10)
+    metadata = {entry.key: entry.value for entry in onnx.load(folder / "model.onnx").metadata_props}
+    assert json.loads(metadata["mean"]) == list(data.mean)
+    assert "Divide by 255" in metadata["preprocessing"]
+
+    card = (folder / "model_card.md").read_text()
+    for said in (
+        f"{100 * np.mean(accuracies):.2f}% ± {100 * np.std(accuracies, ddof=1):.2f}",
+        data.fingerprint,
+        "487 images",
+        "359 images",
+        "| epochs | 12 |",
+        "python -m search.train architecture=net.yaml",
+        "python -m search.export folder=trained/net-digits seed=7",
+        f"{record.costs['flops']:,}",
+        metadata["preprocessing"].partition(". ")[0],
+        "not measured",
+        "`model.onnx`",
+    ):
+        assert said in card, said
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [*QUICK, "train.epochs=60", "seeds=[3]"]
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    folder = home / "trained" / "net-digits"
+    process = subprocess.Popen([sys.executable, "-m", "search.train", *arguments], cwd=home, env=environment)
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "seed-3.checkpoint").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (folder / "results.json").exists(), "it was still training"
+    assert run(monkeypatch, train, *arguments) == 0
+    assert not list(folder.glob("*.checkpoint"))
+    assert run(monkeypatch, train, *arguments, "folder=whole") == 0
+    [resumed], [whole] = results(folder)["trainings"], results("whole")["trainings"]
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    ours, theirs = (load_file(path / "seed-3.safetensors") for path in (folder, home / "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_seeds_are_added_to_those_that_are_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, train, *QUICK, "seeds=[1]") == 0
+    first = results("trained/net-digits")["trainings"]
+    weights = Path("trained/net-digits/seed-1.safetensors")
+    before = weights.stat().st_mtime_ns
+    assert run(monkeypatch, train, *QUICK, "seeds=[0, 1]") == 0
+    both = results("trained/net-digits")["trainings"]
+    assert [one["seed"] for one in both] == [0, 1]
+    assert both[1] == first[0]
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_a_folder_holds_one_training(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, train, *QUICK, "seeds=[0]") == 0
+    capsys.readouterr()
+    for change, said in (("train.lr=0.1", "train: "), ("data.limit=100", "data: ")):
+        assert run(monkeypatch, train, *QUICK, "seeds=[0]", change) == 2
+        error = capsys.readouterr().err
+        assert "holds another training" in error
+        assert said in error
+        assert "folder=PATH" in error
+
+
+def test_a_network_of_the_literature_is_given_the_datas_classes(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["network=mobilenet_v2", "network.width_multiplier=0.25", "network.resolution=32"]
+    assert run(monkeypatch, train, *QUICK[1:], *chosen, "train.epochs=1", "seeds=[0]") == 0
+    record = results("trained/mobilenet_v2-digits")
+    architecture = record["architecture"]
+    assert (architecture["in_channels"], architecture["num_classes"], architecture["resolution"]) == (1, 10, [32, 32])
+    assert "takes 32x32 pixels: the images of 8x8 are scaled" in capsys.readouterr().out
+    card = Path("trained/mobilenet_v2-digits/model_card.md").read_text()
+    assert "Scale to 32x32, bilinear" in card
+
+
+def test_top5_from_twenty_classes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for label in range(20):
+        (home / "photos" / f"class <{label}> | `x`").mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(home / "photos" / f"class <{label}> | `x`" / f"{i}.png")
+    (home / "net.yaml").write_text(yaml.safe_dump({**SMALL, "num_classes": 20}))
+    arguments = [
+        "architecture=net.yaml",
+        "data=folder",
+        "data.path=photos",
+        "train.epochs=1",
+        "device=none",
+        "seeds=[0, 1]",
+    ]
+    assert run(monkeypatch, train, *arguments) == 0
+    [one, other] = results("trained/net-folder")["trainings"]
+    assert one["accuracy"] <= one["accuracy_top5"] <= 1
+    card = Path("trained/net-folder/model_card.md").read_text()
+    assert f"(top-5 {50 * (one['accuracy_top5'] + other['accuracy_top5']):.2f}% ± " in card
+    assert "class \\<0\\> \\| \\`x\\`" in card, "names of classes are text"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data=digits"], "architecture must be given"),
+        (["architecture=net.yaml", "network=vgg11"], "both given"),
+        (["architecture=nowhere.yaml"], "no file"),
+        (["architecture=other.yaml"], "other is made for 7 classes, and data=digits has 10"),
+        (["architecture=gone.yaml"], "unknown block 'gone'"),
+        (["network=mobilenet_v4"], "did you mean 'mobilenet_v2'?"),
+        ([*QUICK, "seeds=3"], "seeds=3: must be a list of whole numbers"),
+        ([*QUICK, "seeds=[]"], "seeds=[]: must be a list"),
+        ([*QUICK, "seeds=[-1]"], "seeds=[-1]: must be a list"),
+        ([*QUICK, "train.lr=0"], "train.lr is 0"),
+        ([*QUICK, "train.lr={float: [0.1, 1.0]}"], "train.lr is "),
+        ([*QUICK, "accelerator=tpu"], "accelerator: there is no accelerator 'tpu'"),
+        ([*QUICK, "tracker=wandb"], "tracker: there is no tracker 'wandb'"),
+        ([*QUICK, "folder=/proc/1/none"], "folder: cannot write to"),
+        ([*QUICK, "train.lr=1e9", "train.warmup=0"], "seed 0: "),
+    ],
+)
+def test_mistakes_are_one_line(
+    home: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (home / "other.yaml").write_text(yaml.safe_dump({**SMALL, "num_classes": 7}))
+    (home / "gone.yaml").write_text(yaml.safe_dump({**SMALL, "layers": [{"block": "gone"}]}))
+    assert run(monkeypatch, train, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("trained")
+    (home / "net.yaml").write_text(yaml.safe_dump(SMALL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        assert run(patch, train, *QUICK, "train.epochs=1", "seeds=[0]") == 0
+    return home / "trained"
+
+
+def spoil_digest(folder: Path, **changes: Any) -> None:
+    path = folder / "results.json"
+    path.write_text(json.dumps({**results(folder), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spoil", "message"),
+    [
+        (["folder=trained/net-digit"], None, "nothing was trained in"),
+        (["folder=trained/net-digit"], None, "did you mean 'net-digits'?"),
+        ([], None, "folder must be given"),
+        (["seed=4"], None, "seed=4: trained were 0"),
+        (["device=torch"], None, "measured with ONNX Runtime"),
+        (["device.dtype=float16"], None, "float32"),
+        (["output=/proc/1/none/x.onnx"], None, "output: cannot write"),
+        ([], lambda f: (f / "seed-0.safetensors").unlink(), "the weights cannot be read"),
+        ([], lambda f: (f / "seed-0.safetensors").write_bytes(b"x" * 99), "the weights cannot be read"),
+        ([], lambda f: (f / "results.json").write_text("{"), "is not the record of a training"),
+        ([], lambda f: spoil_digest(f, trainings=[]), "nothing was trained in"),
+        (
+            [],
+            lambda f: spoil_digest(f, architecture={**SMALL, "layers": [{"block": "gone"}]}),
+            "use the version of the code that it was trained with (smallnets ",
+        ),
+        (
+            [],
+            lambda f: spoil_digest(f, architecture={**SMALL, "layers": SMALL["layers"][:1]}),
+            "do not fit the network",
+        ),
+        (
+            [],
+            lambda f: spoil_digest(f, images={**results(f)["images"], "fingerprint": "0123"}),
+            "are not those the network was trained on (fingerprint ",
+        ),
+    ],
+)
+def test_what_cannot_be_exported_is_said(
+    trained: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    spoil: Any,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(trained, tmp_path / "trained")
+    monkeypatch.chdir(tmp_path)
+    if spoil is not None:
+        spoil(tmp_path / "trained" / "net-digits")
+    if spoil is not None or (arguments and not arguments[0].startswith("folder")):
+        arguments = ["folder=trained/net-digits", *arguments]
+    assert run(monkeypatch, export, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "trained" / "net-digits" / "model.onnx").exists()
