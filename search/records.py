@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations
 from search.objective import Objective
+from search.reporting.record import Record
 from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, trials_frame
 from spaces.errors import InputError
 
@@ -39,6 +40,27 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     objective = Objective.from_config(attributes["config"]["objective"])
     cost_range = tuple(reference["cost_range"][objective.cost])
     return trials, StudyInfo(study.study_name, objective.resolve(cost_range), cost_range, reference["chance"])
+
+
+def read_record(study: optuna.Study) -> Record:
+    """All that reports show of a study.
+
+    Raises:
+        InputError: the study was not made by this project.
+    """
+    trials, info = read_study(study)
+    architectures, curves, spans = {}, {}, {}
+    for trial in study.get_trials(deepcopy=False):
+        attributes = trial.user_attrs
+        if "architecture" in attributes:
+            architectures[attributes["digest"]] = attributes["architecture"]
+        if "duplicate_of" in attributes:
+            continue
+        if attributes.get("curve"):
+            curves[trial.number] = tuple(attributes["curve"])
+        if trial.datetime_start is not None and trial.datetime_complete is not None:
+            spans[trial.number] = (trial.datetime_start.timestamp(), trial.datetime_complete.timestamp())
+    return Record(trials, info, study.user_attrs["config"], architectures, curves, spans)
 
 
 def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console
 
 from search.config import run_command
-from search.records import read_study
+from search.records import read_record
 from search.reporting.files import replace_folder
 from search.reporting.page import write_page
 from search.reporting.summary import summary
@@ -27,7 +27,8 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
     Returns:
         What they were made from: the trials table and the study's facts.
     """
-    trials, info = read_study(study)
+    record = read_record(study)
+    trials, info = record.trials, record.info
     costs = known_costs(trials)
     write_tables(trials, folder, costs)
     fronts = [front(trials, cost) for cost in costs or ["flops"]]
@@ -41,7 +42,7 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
             info.name, row["number"], figures, description
         )
     replace_folder(folder / "front", networks)
-    write_page(trials, folder / "pareto.html", info)
+    write_page(record, folder / "pareto.html")
     return trials, info
 
 

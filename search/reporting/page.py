@@ -1,31 +1,54 @@
-"""The page of a study: one file that shows its front to anyone with a browser, offline."""
+"""The page of a study: one file that shows all of it to anyone with a browser, offline."""
 
 import json
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from search.commands import export_command, train_command
 from search.reporting.figures import (
     DARK,
     LIGHT,
+    CurvesInfo,
+    EffortInfo,
     FrontInfo,
+    ImportanceInfo,
+    OptionsInfo,
+    draw_curves,
+    draw_effort,
     draw_front,
+    draw_hypervolume,
+    draw_importance,
+    draw_options,
+    draw_parallel,
+    draw_timeline,
     figure_summary,
+    gather_curves,
+    gather_effort,
     gather_front,
-    layout_style,
-    trace_styles,
+    gather_hypervolume,
+    gather_importance,
+    gather_options,
+    gather_parallel,
 )
+from search.reporting.figures.decisions import LEAST_TRIALS, short_name
+from search.reporting.figures.theme import colours
 from search.reporting.files import replace_file
+from search.reporting.networks import DrawnLayer, read_network
+from search.reporting.record import Record, kinds_of
 from search.reporting.tables import (
-    StudyInfo,
+    TRIAL_COLUMNS,
     best_trial,
     count_states,
+    decision_columns,
     front,
     known_costs,
     split_decisions,
@@ -37,95 +60,395 @@ from search.reporting.text import (
     decision_text,
     describe_objective,
     group_decisions,
+    is_missing,
     percent,
+    plain_value,
     readable,
     readable_cost,
     unbroken,
 )
 
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
+SCRIPTS = ("network.js", "table.js", "page.js")
+"""What draws the page in the browser, in the order in which it is read."""
+
 _SYMBOLS = {  # the markers of the figure, drawn again for the legend
     "front": '<circle cx="8" cy="8" r="5.5" fill="var(--front)"/>',
     "dominated": '<circle cx="8" cy="8" r="3.8" fill="none" stroke="var(--dominated)" stroke-width="1.6"/>',
+    "reference": '<path d="M8 2l5.5 6L8 14 2.5 8z" fill="var(--reference)"/>',
     "stopped": '<path d="M3 4.5h10L8 13z" fill="none" stroke="var(--stopped)" stroke-width="1.6"/>',
     "failed": '<path d="M4 4l8 8M12 4l-8 8" stroke="var(--failed)" stroke-width="1.9"/>',
+    "infeasible": '<path d="M8 3v10" stroke="var(--infeasible)" stroke-width="1.9"/>',
 }
-_KINDS = {"front": "Front", "dominated": "Dominated", "stopped": "Stopped early", "failed": "Failed"}
+_KINDS = {
+    "front": "Front",
+    "dominated": "Dominated",
+    "reference": "Reference networks",
+    "stopped": "Stopped early",
+    "failed": "Failed",
+    "infeasible": "Outside the limits",
+}
+_HIDDEN_AT_FIRST = ("infeasible",)
+_MAX_OPEN = 8
+"""Rows of the front's table that are shown without being asked for."""
+_PLACEHOLDER = "trial-0000-0000000000000000"
 
 
-def write_page(trials: pd.DataFrame, path: Path, info: StudyInfo) -> None:
+def write_page(record: Record, path: Path) -> None:
     """Writes the study's page, a single HTML file that asks the network for nothing.
 
-    It shows accuracy against FLOPs with the front, and the front as a table. Names and decisions are shown as text,
-    whatever they contain.
+    Names and decisions are shown as text, whatever they contain.
 
     Args:
-        trials: the trials table, of any length, none included.
-        path: the file, replaced whole.
-        info: what else is said of the study.
+        record: the study, with any number of trials, none included.
+        path: the file, replaced whole; the study's tables and its `front/` are beside it.
 
     Raises:
         OSError: the file cannot be written.
     """
-    chart = gather_front(trials, info)
-    themes = {name: asdict(theme) for name, theme in (("light", LIGHT), ("dark", DARK))}
-    colours = {f"{name}.{key}": value for name, theme in themes.items() for key, value in theme.items()}
-    style = _fill((_HERE / "page.css").read_text(encoding="utf-8"), colours)
+    page = StudyPage(record, path.parent)
+    first = page.first_figure
+    others = (_script(f"figure {name}", page.figure(name)) for name in page.figure_names() if name != first)
     parts = {
-        "title": escape(f"{info.name} · Pareto front"),
-        "style": style,
-        "name": escape(info.name),
-        "objective": escape(" · ".join(unbroken(part) for part in describe_objective(info.objective).split(" · "))),
-        "facts": "\n".join(_fact(*fact) for fact in _facts(trials, info)),
-        "chart_title": "Accuracy against FLOPs",
-        "chart_summary": escape(figure_summary(chart)),
-        "legend": "\n".join(_legend_entry(kind, len(getattr(chart, kind).numbers)) for kind in _KINDS),
-        "front": _front_table(front(trials, "flops"), known_costs(trials)),
-        "data": _embedded(_chart_data(chart)),
+        "title": escape(f"{record.info.name} · Pareto front"),
+        "style": stylesheet(),
+        "body": page.body(),
+        "settings": embedded(page.settings()),
+        "first": first,
+        "first_figure": embedded(page.figure(first)),
         "plotly": get_plotlyjs(),
-        "script": (_HERE / "page.js").read_text(encoding="utf-8"),
+        "script": "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        "model": embedded(page.model()),
+        "figures": "\n".join(others),
     }
-    replace_file(path, _fill((_HERE / "page.html").read_text(encoding="utf-8"), parts))
+    replace_file(path, fill((HERE / "page.html").read_text(encoding="utf-8"), parts))
 
 
-def _fill(template: str, parts: Mapping[str, str]) -> str:
+def stylesheet() -> str:
+    """The page's style, with the colours of its figures."""
+    themes = {"light": LIGHT, "dark": DARK}
+    named = {
+        f"{name}.{key}": value
+        for name, theme in themes.items()
+        for key, value in vars(theme).items()
+        if isinstance(value, str)
+    }
+    return fill((HERE / "page.css").read_text(encoding="utf-8"), named)
+
+
+def fill(template: str, parts: Mapping[str, str]) -> str:
     """The template with its {{names}} replaced, once: what is put in is not looked at again."""
     return re.sub(r"\{\{([\w.]+)\}\}", lambda match: parts[match[1]], template)
 
 
-def _embedded(data: Any) -> str:
+def embedded(data: Any) -> str:
     """JSON that may stand inside a script element: no character in it can end the element or begin another."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _chart_data(chart: FrontInfo) -> dict[str, Any]:
-    """The figure, with the colours of both themes beside it."""
-    figure = draw_front(chart)
-    # The page has its own heading and legend, in type that wraps.
-    figure.update_layout(title=None, showlegend=False, margin={"l": 4, "r": 16, "t": 34, "b": 4})
-    themes = {
-        name: {"traces": trace_styles(theme, len(chart.dominated.numbers)), "layout": layout_style(theme)}
-        for name, theme in (("light", LIGHT), ("dark", DARK))
+def _script(name: str, data: Any) -> str:
+    return f'<script type="application/json" id="{name}">{embedded(data)}</script>'
+
+
+class StudyPage:
+    """The parts of a study's page, each made when it is asked for: all of them for a file, some of them while it is live.
+
+    Args:
+        record: the study.
+        folder: where its files are; commands name them from the current directory.
+    """
+
+    def __init__(self, record: Record, folder: Path) -> None:
+        self.record = record
+        self._folder = folder
+        self._info = record.info
+        self.costs = known_costs(record.trials) or [record.info.objective.cost]
+        objective_cost = record.info.objective.cost
+        self.first_cost = objective_cost if objective_cost in self.costs else self.costs[0]
+        self.first_figure = f"front:{self.first_cost}"
+        """The chart that stands first on the page."""
+        self._fronts: dict[str, FrontInfo] = {}
+
+    def _front(self, cost: str) -> FrontInfo:
+        if cost not in self._fronts:
+            self._fronts[cost] = gather_front(self.record, cost)
+        return self._fronts[cost]
+
+    @cached_property
+    def _importance(self) -> ImportanceInfo:
+        return gather_importance(self.record)
+
+    @cached_property
+    def _curves(self) -> CurvesInfo:
+        return gather_curves(self.record)
+
+    @cached_property
+    def _options(self) -> dict[str, list[OptionsInfo]]:
+        return {cost: gather_options(self.record, cost) for cost in self.costs}
+
+    @cached_property
+    def _effort(self) -> EffortInfo:
+        return gather_effort(self.record)
+
+    def figure_names(self) -> Iterator[str]:
+        """What `figure` knows."""
+        for cost in self.costs:
+            yield f"front:{cost}"
+            for i in range(len(self._options[cost])):
+                yield f"options:{cost}:{i}"
+        yield from ("importance", "parallel", "hypervolume:trials", "hypervolume:time", "curves", "effort", "timeline")
+
+    def figure(self, name: str) -> dict[str, Any]:
+        """One of the page's figures as data.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        kind, _, rest = name.partition(":")
+        data = self._drawn(kind, rest).to_plotly_json()
+        data["layout"]["title"] = None  # the page has headings of its own
+        if kind == "front":
+            for trace in data["data"]:  # what hovering shows is made in the browser, from the table
+                trace["hovertext"] = None
+                trace["hoverinfo"] = "skip" if trace["meta"] == "area" else "none"
+            data["layout"] |= {
+                "showlegend": False,
+                "margin": {"l": 4, "r": 16, "t": 34, "b": 4},
+            }  # it has a legend that wraps
+        return data
+
+    def _drawn(self, kind: str, rest: str) -> go.Figure:
+        record = self.record
+        if kind == "front":
+            return draw_front(self._front(rest))
+        if kind == "options":
+            cost, _, position = rest.partition(":")
+            return draw_options(self._options[cost][int(position)])
+        if kind == "hypervolume":
+            return draw_hypervolume(gather_hypervolume(record), rest)
+        draw = {
+            "importance": lambda: draw_importance(self._importance),
+            "parallel": lambda: draw_parallel(gather_parallel(record, self._importance, self.first_cost)),
+            "curves": lambda: draw_curves(self._curves),
+            "effort": lambda: draw_effort(self._effort),
+            "timeline": lambda: draw_timeline(self._effort),
+        }
+        return draw[kind]()
+
+    def settings(self) -> dict[str, Any]:
+        """What the browser needs to know before anything is drawn."""
+        return {
+            "cost": self.first_cost,
+            "dark": dict(zip(colours(LIGHT), colours(DARK), strict=True)),
+            "hidden": list(_HIDDEN_AT_FIRST),
+        }
+
+    def body(self) -> str:
+        """The page's HTML, charts and tables of trials still empty."""
+        cost_buttons = "".join(
+            f'<label><input type="radio" name="cost" value="{cost}"{" checked" * (cost == self.first_cost)}>'
+            f"<span>{escape(_cost_name(cost))}</span></label>"
+            for cost in self.costs
+        )
+        chart = self._front(self.first_cost)
+        objective = describe_objective(self._info.objective).split(" · ")
+        parts = {
+            "name": escape(self._info.name),
+            "objective": escape(" · ".join(map(unbroken, objective))),
+            "costs": cost_buttons,
+            "chart_summary": escape(figure_summary(chart)),
+            "files": 'The same in tables: <a href="trials.csv">trials.csv</a>, one row a trial; '
+            '<a href="front.csv">front.csv</a>, the front.',
+        }
+        return fill((HERE / "body.html").read_text(encoding="utf-8"), {**parts, **self.fragments()})
+
+    def fragments(self) -> dict[str, str]:
+        """The parts of the body that change while a search runs, as HTML."""
+        chart = self._front(self.first_cost)
+        names = [kind for kind in _KINDS if kind not in ("reference", "infeasible") or getattr(chart, kind).numbers]
+        tables = (
+            f'<div class="table" data-cost="{cost}"{" hidden" * (cost != self.first_cost)}>'
+            f"{_front_table(front(self.record.trials, cost), self.costs)}</div>"
+            for cost in self.costs
+        )
+        return {
+            "facts": "\n".join(_fact(*fact) for fact in _facts(self.record.trials, self._info)),
+            "legend": "\n".join(_legend_entry(kind, len(getattr(chart, kind).numbers)) for kind in names),
+            "tables": "\n".join(tables),
+            "options": self._option_list(),
+            "importance": self._importance_note(),
+            "curves": self._curves_note(),
+        }
+
+    def _option_list(self) -> str:
+        """What can be chosen to split the networks by, traits first."""
+        groups: dict[str, list[str]] = {"Traits of the networks": [], "Decisions": []}
+        for i, info in enumerate(self._options[self.first_cost]):
+            label = info.decision if info.is_trait else short_name(info.decision)
+            groups["Traits of the networks" if info.is_trait else "Decisions"].append(
+                f'<option value="{i}">{escape(plain_value(label))}</option>'
+            )
+        filled = ((name, entries) for name, entries in groups.items() if entries)
+        return "".join(f'<optgroup label="{name}">{"".join(entries)}</optgroup>' for name, entries in filled)
+
+    def _importance_note(self) -> str:
+        count = self._importance.num_trials
+        if count < LEAST_TRIALS:
+            return f"Nothing can be said yet: {count} trials are complete, and {LEAST_TRIALS} are needed."
+        return (
+            "The share of the differences between trials that a decision explains by itself (functional analysis of variance, "
+            f"{count} trials): in accuracy, and in accuracy above or below other networks of the same cost."
+        )
+
+    def _curves_note(self) -> str:
+        left_out = self._curves.num_left_out
+        more = (
+            f" {left_out} more trials are not shown: these are an even sample, and all on the front."
+            if left_out
+            else ""
+        )
+        return f"A line is a trial; click one to see its network.{more}"
+
+    def model(self) -> dict[str, Any]:
+        """Every trial and every network, as the table, the hover labels and the drawings need them."""
+        record = self.record
+        trials = record.trials
+        columns = [
+            name
+            for name in TRIAL_COLUMNS
+            if name in ("number", "state") or (name in trials and trials[name].notna().any())
+        ]
+        layers: dict[str, int] = {}
+        options = {
+            cost: [
+                [[o.label, o.num_trials, o.best_accuracy, o.volume, len(o.numbers)] for o in info.options]
+                for info in self._options[cost]
+            ]
+            for cost in self.costs
+        }
+        networks = {digest: _network(record, digest, layers) for digest in dict.fromkeys(trials["digest"].dropna())}
+        return {
+            "costs": [{"name": cost, "label": _cost_name(cost)} for cost in self.costs],
+            "columns": {name: [_cell(value) for value in trials[name]] for name in columns},
+            "decisions": [_coded(name, trials[name]) for name in decision_columns(trials)],
+            "kinds": {cost: kinds_of(trials, cost) for cost in self.costs},
+            "curves": {number: curve for number, curve in record.curves.items() if len(trials) <= 1000},
+            "words": {**STATE_WORDS, "infeasible": "outside the limits"},
+            "options": options,
+            "layers": [json.loads(text) for text in layers],
+            "networks": networks,
+            "commands": self._commands(),
+        }
+
+    def _commands(self) -> dict[str, Any]:
+        """The commands that go on from each network: from its file in front/, or from one saved off the page."""
+        record, config = self.record, self.record.config
+        if (
+            not {"choices", "data"} <= config.keys()
+        ):  # a study that was driven from Python: no command says what its images are
+            return {}
+        members = pd.concat([front(record.trials, cost) for cost in self.costs])
+        on_front = {int(number) for number in members["number"]}
+        names = [name for name in decision_columns(record.trials) if name.startswith("train.")]
+        shown: dict[str, int] = {}
+        trials: dict[int, Any] = {}
+        for row in record.trials.to_dict("records"):
+            number, decisions = int(row["number"]), {n: row[n] for n in names if not is_missing(row[n])}
+            if is_missing(row["digest"]):
+                continue
+            if number in on_front:
+                name = f"{number:04d}-{row['digest']}"
+                file = _from_here(self._folder / "front" / f"{name}.yaml")
+                trials[number] = [file, train_command(file, f"trained/{name}", config, decisions)]
+            else:
+                text = train_command(f"{_PLACEHOLDER}.yaml", f"trained/{_PLACEHOLDER}", config, decisions)
+                trials[number] = shown.setdefault(text, len(shown))
+        return {
+            "placeholder": _PLACEHOLDER,
+            "train": list(shown),
+            "export": export_command(f"trained/{_PLACEHOLDER}"),
+            "trials": trials,
+        }
+
+
+def _from_here(path: Path) -> str:
+    """A path as it is written on a command line in the current directory."""
+    absolute = os.path.abspath(path)
+    relative = os.path.relpath(absolute)
+    return absolute if relative.startswith("..") else relative
+
+
+def _cost_name(cost: str) -> str:
+    return COST_LABELS.get(cost, cost) if cost == "latency_ms" else COST_LABELS.get(cost, cost).partition(" (")[0]
+
+
+def _cell(value: Any) -> Any:
+    """A cell as JSON holds it; numbers stay what they are."""
+    if is_missing(value):
+        return None
+    return value.item() if hasattr(value, "item") else value if isinstance(value, int | float | bool) else str(value)
+
+
+def _coded(name: str, column: Iterable[Any]) -> dict[str, Any]:
+    """A decision as its values and, for each trial, the position of its value among them; -1 where it is absent."""
+    values: dict[str, tuple[int, Any]] = {}
+    codes = []
+    for cell in column:
+        if is_missing(cell):
+            codes.append(-1)
+            continue
+        plain = cell if isinstance(cell, int | float | bool) else str(cell)
+        codes.append(values.setdefault(repr(plain), (len(values), plain))[0])
+    return {"name": name, "short": short_name(name), "values": [value for _, value in values.values()], "codes": codes}
+
+
+def _network(record: Record, digest: str, layers: dict[str, int]) -> dict[str, Any]:
+    """A network as positions in the table of all distinct layers; as it was stored where it does not build."""
+    if digest not in record.architectures:
+        return {"problem": "The storage holds no description of this network."}
+    network = read_network(record.architectures[digest])
+    if network.problem is not None:
+        return {"problem": network.problem, "description": network.description}
+    description = network.description
+    return {
+        "in_channels": description["in_channels"],
+        "num_classes": description["num_classes"],
+        "resolution": description["resolution"],
+        "layers": [layers.setdefault(_layer_text(layer), len(layers)) for layer in network.layers],
     }
-    return {"figure": json.loads(figure.to_json()), "themes": themes}
 
 
-def _facts(trials: pd.DataFrame, info: StudyInfo) -> list[tuple[str, str, str]]:
+def _layer_text(layer: DrawnLayer) -> str:
+    return json.dumps(
+        [
+            layer.description,
+            layer.block,
+            layer.in_channels,
+            layer.out_channels,
+            layer.size,
+            layer.flops,
+            layer.params,
+            layer.inputs,
+        ]
+    )
+
+
+def _facts(trials: pd.DataFrame, info: Any) -> list[tuple[str, str, str]]:
     """The study in four figures: name, figure, and a note in smaller type."""
     counts = count_states(trials)
     states = ", ".join(unbroken(f"{count} {STATE_WORDS[state]}") for state, count in counts.items())
-    best, members = best_trial(trials), front(trials, "flops")
     cost, high = info.objective.cost, info.cost_range[1]
+    best, members = best_trial(trials), front(trials, cost)
     reached = "no trial is complete yet" if best is None else f"trial {best['number']}, {_costs_of(best)}"
-    spread = "" if members.empty else unbroken(readable(members["flops"].iloc[0]))
+    spread = "" if members.empty else unbroken(readable_cost(cost, members[cost].iloc[-1]))
     if len(members) > 1:
-        spread += f" to {unbroken(readable(members['flops'].iloc[-1]))}"
+        spread = f"{unbroken(readable(members[cost].iloc[0]))} to {spread}"
     bounds = f"log cost under {unbroken(readable_cost(cost, high))}, accuracy above {info.chance:.0%}"
     return [
         ("Trials", str(len(trials)), states),
         ("Best accuracy", "-" if best is None else percent(best["accuracy"]), reached),
-        ("On the front", str(len(members)), f"{spread} FLOPs" if spread else ""),
+        ("On the front", str(len(members)), spread),
         ("Hypervolume", f"{table_hypervolume(trials, info):.4g}", bounds),
     ]
 
@@ -141,7 +464,8 @@ def _fact(name: str, figure: str, note: str) -> str:
 def _legend_entry(kind: str, count: int) -> str:
     symbol = f'<svg viewBox="0 0 16 16" aria-hidden="true">{_SYMBOLS[kind]}</svg>'
     label = f'{_KINDS[kind]} <span class="count">{count}</span>'
-    return f'<button type="button" data-kind="{kind}" aria-pressed="true">{symbol}<span>{label}</span></button>'
+    pressed = "false" if kind in _HIDDEN_AT_FIRST else "true"
+    return f'<button type="button" data-kind="{kind}" aria-pressed="{pressed}">{symbol}<span>{label}</span></button>'
 
 
 def _front_table(members: pd.DataFrame, costs: list[str]) -> str:
@@ -149,35 +473,39 @@ def _front_table(members: pd.DataFrame, costs: list[str]) -> str:
     if members.empty:
         return '<p class="empty">No trial is complete yet.</p>'
     differ, shared = split_decisions(members)
-    labels = ["Trial", "Accuracy", *(COST_LABELS[cost].partition(" (")[0] for cost in costs), "Reward"]
-    if "latency_ms" in costs:
-        labels[2 + costs.index("latency_ms")] = COST_LABELS["latency_ms"]
+    labels = ["Trial", "Accuracy", *map(_cost_name, costs), "Reward"]
     head = "".join(f'<th scope="col">{label}</th>' for label in [*labels, "Decisions in which they differ"])
     rows = "\n".join(_front_row(row, costs, labels, differ) for row in members.to_dict("records"))
-    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
-    if not shared:
-        return table
-    return f'{table}\n<div class="shared"><p>Shared by all of them</p>{_groups(shared)}</div>'
+    table = f'<table class="front"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
+    if shared:
+        table += f'\n<div class="shared"><p>Shared by all of them</p>{_groups(shared)}</div>'
+    summary = f"The front as a table ({len(members)})"
+    return f"<details{' open' * (len(members) <= _MAX_OPEN)}><summary>{summary}</summary>\n{table}</details>"
 
 
 def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], differ: list[str]) -> str:
+    number = f'<button type="button" class="link" data-trial="{row["number"]}">{row["number"]}</button>'
+    accuracy, spread = row["accuracy"], ""
+    if not is_missing(row.get("accuracy_mean")):
+        accuracy, spread = row["accuracy_mean"], f" ± {percent(row['accuracy_std'])}"
     shown = [
-        ("trial", row["number"], str(row["number"])),
-        ("accuracy", row["accuracy"], percent(row["accuracy"])),
+        ("trial", row["number"], number),
+        ("accuracy", accuracy, percent(accuracy) + spread),
         *((cost, row[cost], f"{row[cost]:.3g}" if cost == "latency_ms" else readable(row[cost])) for cost in costs),
-        ("reward", row["reward"], f"{row['reward']:.3f}"),
+        ("reward", row["reward"], "-" if is_missing(row["reward"]) else f"{row['reward']:.3f}"),
     ]
     cells = [
         f'<td class="figure {name}" data-label="{label}" data-value="{value}">{text}</td>'
         for label, (name, value, text) in zip(labels, shown, strict=True)
     ]
-    decisions = _groups({name: row[name] for name in differ})
+    name = "" if is_missing(row.get("name")) else f"<span><b>{escape(str(row['name']))}</b></span>"
+    decisions = _groups({name: row[name] for name in differ}, name)
     return f'<tr>{"".join(cells)}<td class="decisions">{decisions}</td></tr>'
 
 
-def _groups(decisions: Mapping[str, Any]) -> str:
+def _groups(decisions: Mapping[str, Any], before: str = "") -> str:
     """Decisions as escaped HTML, one span for each part of the network."""
-    spans = []
+    spans = [before]
     for group, pairs in group_decisions(decisions).items():
         name = f"<b>{escape(group)}</b> " if group else ""
         spans.append(f"<span>{name}{escape(decision_text('', pairs))}</span>")

@@ -1,15 +1,20 @@
 """A made-up trials table that looks like a real study's, for tests."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from search.objective import Objective
+from search.reporting.record import Record
 from search.reporting.tables import StudyInfo, trials_frame
+from spaces import cost, load_space
 
 INFO = StudyInfo("shuffle_agg-digits-seed=1", Objective(target=(4e4, 6e6)), (4e4, 6e6), chance=0.1)
+IMAGE = {"in_channels": 1, "num_classes": 10, "resolution": 8}
+RECORD_INFO = StudyInfo("shuffle_agg-digits", Objective(target=(4e3, 6e5)), (4e3, 6e5), chance=0.1)
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>&lt;b&gt; $x$ {{plotly}}"
 
 
@@ -70,3 +75,62 @@ def fake_trials(num_trials: int, seed: int = 0) -> pd.DataFrame:
     for row in [*rows, *(fake_row(0, generator) for _ in range(50))]:
         names |= dict.fromkeys(name for name in row if "." in name or "multiplier" in name or name == "activation")
     return trials_frame(rows, sorted(names, key=lambda name: ("." in name, "train" in name, name)))
+
+
+def fake_record(num_trials: int, seed: int = 0, name: str = INFO.name) -> Record:
+    """A made-up study of the default space: real networks at their real costs, outcomes drawn.
+
+    Accuracy rises with cost, more so for one block, so that there is something to find. Among any thirty trials one repeats
+    another and one breaks a limit; the first is a network of the literature.
+    """
+    generator = np.random.default_rng(seed)
+    space = load_space("shuffle_agg", {"lr": {"float": [0.01, 0.3], "log": True}}, **IMAGE)
+    rows: list[dict[str, Any]] = []
+    architectures, curves, spans = {}, {}, {}
+    clock = [1.7e9, 1.7e9]
+    for number in range(num_trials):
+        candidate = space.random(generator)
+        architecture, total = candidate.architecture, cost(candidate.architecture)
+        row: dict[str, Any] = {
+            "number": number,
+            "digest": architecture.digest,
+            "flops": total.flops,
+            "params": total.params,
+            **candidate.decisions,
+        }
+        rows.append(row)
+        if number % 30 == 29:
+            row |= {**rows[number - 7], "number": number, "duplicate_of": number - 7}
+            continue
+        architectures[architecture.digest] = architecture.to_dict()
+        if number % 30 == 28:
+            row |= {"state": "infeasible", "failure": f"params {total.params} > 100"}
+            continue
+        quality = 0.98 - 0.5 * math.exp(-math.log(total.flops / 2.5e3) / 1.3)
+        bonus = 0.03 * (candidate.decisions["layers.1.block"] == "shuffle_agg")
+        accuracy = max(0.05, min(1.0, quality + bonus - abs(generator.normal(0, 0.04))))
+        state = str(generator.choice(["complete", "stopped", "failed"], p=[0.85, 0.1, 0.05])) if number else "complete"
+        epochs = {"complete": 12, "stopped": 4, "failed": 2}[state]
+        curve = [round(accuracy * (1 - math.exp(-(epoch + 1) / 3)), 4) for epoch in range(epochs)]
+        worker = int(clock[0] > clock[1])
+        seconds = float(generator.uniform(0.5, 1.5)) * epochs
+        row |= {"state": state, "epochs": epochs, "seconds": round(seconds, 2)}
+        if state == "failed":
+            row["failure"] = "diverged: the training loss became nan"
+        else:
+            row["accuracy"] = curve[-1]
+        if state == "complete":
+            row["reward"] = float(RECORD_INFO.objective.mean_reward(curve[-1], total.flops))
+        curves[number] = tuple(curve)
+        spans[number] = (clock[worker], clock[worker] + seconds)
+        clock[worker] += seconds + 0.3
+    trials = trials_frame(rows, [decision.name for decision in space.decisions])
+    if num_trials:
+        trials["name"] = ["mobilenet_v2", *[None] * (num_trials - 1)]
+    config = {
+        "choices": {"data": "digits", "train": "short", "space": "shuffle_agg"},
+        "data": {"name": "digits", "source": "digits", "fingerprint": "0"},
+        "imports": [],
+        "seed": seed,
+    }
+    return Record(trials, replace(RECORD_INFO, name=name), config, architectures, curves, spans)

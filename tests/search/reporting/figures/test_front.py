@@ -1,7 +1,13 @@
 """What figures show, apart from how they are drawn; then that the drawing holds it."""
 
-from search.reporting.figures import DARK, accuracy_range, cost_range, draw_front, figure_summary, gather_front
-from search.reporting.tables import front, trials_frame
+import pandas as pd
+
+from search.reporting.figures import DARK, LIGHT, FrontInfo, draw_front, figure_summary
+from search.reporting.figures import front as figures
+from search.reporting.figures.front import accuracy_range, cost_range
+from search.reporting.figures.theme import colours
+from search.reporting.record import Record
+from search.reporting.tables import StudyInfo, front, trials_frame
 from tests.search.reporting.fake import HOSTILE, INFO, fake_trials
 
 ROWS = [
@@ -24,8 +30,13 @@ ROWS = [
     {"number": 7, "state": "failed", "failure": "the worker died"},
     {"number": 8, "state": "stopped", "accuracy": 0.3, "flops": 100, "params": 1, "duplicate_of": 3},
     {"number": 9, "state": "failed", "flops": 10_000, "params": 1, "duplicate_of": 4},
+    {"number": 10, "state": "infeasible", "flops": 10, "params": 10**6, "failure": "params 1e+06 > 100"},
 ]
 TRIALS = trials_frame(ROWS, ["width"])
+
+
+def gather_front(trials: pd.DataFrame, info: StudyInfo, cost: str = "flops") -> FrontInfo:
+    return figures.gather_front(Record(trials, info), cost)
 
 
 def test_trials_are_told_apart() -> None:
@@ -36,6 +47,18 @@ def test_trials_are_told_apart() -> None:
     assert info.dominated.numbers == [2]
     assert (info.stopped.numbers, info.stopped.accuracies) == ([3], [0.3])
     assert (info.failed.numbers, info.failed.costs) == ([4], [10_000])
+    assert (info.infeasible.numbers, info.infeasible.costs) == ([10], [10])
+
+
+def test_networks_of_the_literature_are_drawn_over_the_others_with_their_names() -> None:
+    names = [None, HOSTILE, *[None] * 2, "squeezenet", *[None] * 4, "squeezenet", None]
+    trials = TRIALS.assign(name=names)
+    info = gather_front(trials, INFO)
+    assert info.front.numbers == [1, 0]  # on the front as any other trial
+    assert (info.reference.numbers, info.reference.costs) == ([1], [1000])  # a failed one has no accuracy to show
+    assert info.reference_names == [HOSTILE]
+    trace = next(trace for trace in draw_front(info).data if trace.meta == "reference")
+    assert "<script" not in trace.text[0]
 
 
 def test_another_cost_has_another_front() -> None:
@@ -74,13 +97,39 @@ def test_drawing_holds_what_was_gathered() -> None:
             assert list(traces[kind].y) == points.accuracies
             assert list(traces[kind].hovertext) == points.texts
         assert list(traces["failed"].x) == info.failed.costs
-        assert len({trace.marker.symbol for trace in figure.data if trace.mode == "markers"}) == 4
+        assert len({trace.marker.symbol for trace in figure.data if "markers" in trace.mode}) == 6
         # level from each point to the next cost; the last level up to the dearest trial
         assert list(traces["area"].x) == [1000, 2000, 10_000]
         assert list(traces["area"].y) == [0.7, 0.8, 0.8]
         assert traces["area"].line.shape == "hv"
         assert figure.layout.xaxis.type == "log"
     assert draw_front(info).layout.font.color != draw_front(info, DARK).layout.font.color
+
+
+def test_networks_that_were_trained_again_stand_at_their_mean_with_its_spread() -> None:
+    trials = TRIALS.assign(accuracy_mean=[0.69, None, 0.75, *[None] * 8], accuracy_std=[0.02, None, 0.01, *[None] * 8])
+    trials["confirmations"] = [3, None, 3, *[None] * 8]
+    info = gather_front(trials, INFO)
+    assert (info.front.numbers, info.front.accuracies, info.front.spreads) == ([1, 2], [0.7, 0.75], [0.0, 0.01])
+    assert (info.dominated.numbers, info.dominated.accuracies) == ([0], [0.69])
+    assert "under 3 other seeds 75.00% ± 1.00%" in info.front.texts[1]
+    trace = next(trace for trace in draw_front(info).data if trace.meta == "front")
+    assert list(trace.error_y.array) == [0.0, 0.01]
+
+
+def test_themes_can_be_told_apart_and_exchanged_colour_by_colour() -> None:
+    for theme in (LIGHT, DARK):
+        assert len(set(colours(theme))) == len(colours(theme))
+    assert len(colours(LIGHT)) == len(colours(DARK))
+    assert not set(colours(LIGHT)) & set(colours(DARK))
+
+
+def test_many_points_are_drawn_by_the_graphics_card() -> None:
+    few, many = (gather_front(fake_trials(n), INFO) for n in (60, 2000))
+    assert {trace.type for trace in draw_front(few).data} == {"scatter"}
+    types = {trace.meta: trace.type for trace in draw_front(many).data}
+    assert types["dominated"] == "scattergl"
+    assert types["front"] == "scatter"
 
 
 def test_everything_lies_within_the_axes() -> None:

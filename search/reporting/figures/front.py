@@ -1,0 +1,271 @@
+"""Accuracy against cost: the front, and what became of every other trial."""
+
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from search.reporting.figures.theme import LIGHT, Theme, figure, plain, scatter
+from search.reporting.record import KINDS, Record, kinds_of, reference_names
+from search.reporting.tables import decision_columns, floats, front, judged, known_costs
+from search.reporting.text import COST_LABELS, decision_lines, duration, is_missing, percent, readable, readable_cost
+
+KIND_WORDS = {
+    "front": "on the front",
+    "dominated": "dominated",
+    "stopped": "stopped early",
+    "failed": "failed",
+    "infeasible": "outside the limits",
+}
+"""How a finished trial is called where a person reads it."""
+
+_AT_EDGE = ("failed", "infeasible")
+_MAX_DECISION_LINES = 24
+
+
+class Points(NamedTuple):
+    """Trials that are drawn alike."""
+
+    numbers: list[int]
+    """The trials' numbers."""
+    costs: list[float]
+    accuracies: list[float]
+    """Between 0 and 1, the mean under other seeds where trials were trained again; empty for failed and infeasible ones."""
+    texts: list[str]
+    """What hovering shows: HTML whose study-given parts are escaped."""
+    spreads: list[float]
+    """Standard deviation of accuracy under other seeds, 0 where it is not known; empty where accuracies are."""
+
+
+class FrontInfo(NamedTuple):
+    """All that the accuracy-against-cost chart shows."""
+
+    name: str
+    """The study's name, unescaped."""
+    cost: str
+    front: Points
+    """Costs rising."""
+    dominated: Points
+    stopped: Points
+    """At the accuracy they had when they were stopped."""
+    failed: Points
+    infeasible: Points
+    reference: Points
+    """Networks of the literature among the trials on the front and the dominated ones, drawn over them."""
+    reference_names: list[str]
+
+
+def gather_front(record: Record, cost: str = "flops") -> FrontInfo:
+    """Sorts the trials into those on the front, dominated, stopped, failed and infeasible ones.
+
+    Duplicates (they coincide with the trial they repeat) and unfinished trials are not drawn, nor is a trial whose cost is
+    missing; a failed or infeasible trial of known cost is, though it has no accuracy.
+    """
+    trials = record.trials
+    kinds = kinds_of(trials, cost)
+    rows = {kind: trials[trials["number"].map(kinds) == kind] for kind in KINDS}
+    rows["front"] = front(trials[trials[cost].notna()], cost)
+    names = {n: name for n, name in reference_names(trials).items() if kinds.get(n) in ("front", "dominated")}
+    points = {kind: _points(rows[kind], record, cost, kind) for kind in KINDS}
+    referenced = _points(trials[trials["number"].isin(list(names))], record, cost, "reference network")
+    return FrontInfo(
+        record.info.name,
+        cost,
+        **points,
+        reference=referenced,
+        reference_names=[names[n] for n in referenced.numbers],
+    )
+
+
+def _points(rows: pd.DataFrame, record: Record, cost: str, kind: str) -> Points:
+    decisions = decision_columns(rows)
+    costs = known_costs(record.trials)
+    texts = [_hover(row, costs, decisions, KIND_WORDS.get(kind, kind)) for row in rows.to_dict("records")]
+    numbers, values = [int(number) for number in rows["number"]], floats(rows, cost).tolist()
+    if kind in _AT_EDGE:
+        return Points(numbers, values, [], texts, [])
+    spreads = np.nan_to_num(floats(rows, "accuracy_std")).tolist() if "accuracy_std" in rows else [0.0] * len(rows)
+    return Points(numbers, values, judged(rows).tolist(), texts, spreads)
+
+
+def _hover(row: Mapping[Any, Any], known: list[str], decisions: list[str], kind: str) -> str:
+    """One trial's metrics and decisions as lines of HTML."""
+    costs = [readable_cost(name, row[name]) for name in known if not is_missing(row[name])]
+    effort = [] if is_missing(row["epochs"]) else [f"{int(row['epochs'])} epoch{'s' * (row['epochs'] != 1)}"]
+    effort += [] if is_missing(row["seconds"]) else [duration(row["seconds"])]
+    result = [] if is_missing(row["accuracy"]) else [f"accuracy {percent(row['accuracy'])}"]
+    if not is_missing(row.get("accuracy_mean")):
+        spread = f"{percent(row['accuracy_mean'])} ± {percent(row['accuracy_std'])}"
+        result.append(f"under {int(row['confirmations'])} other seed{'s' * (row['confirmations'] != 1)} {spread}")
+    result += [] if is_missing(row["reward"]) else [f"reward {row['reward']:.3f}"]
+    reason = "" if is_missing(row["failure"]) else f"{row['failure']}"[:200]
+    facts = [" · ".join(part) for part in (result, costs, effort) if part]
+    lines = decision_lines({name: row[name] for name in decisions})
+    if len(lines) > _MAX_DECISION_LINES:
+        lines = [*lines[: _MAX_DECISION_LINES - 1], "… the rest is in trials.csv"]
+    texts = [*facts, *([reason] if reason else []), *([""] if lines else []), *lines]
+    name = "" if is_missing(row.get("name")) else f" · {plain(str(row['name']))}"
+    return "<br>".join([f"<b>Trial {row['number']}</b>{name} · {kind}", *(_escaped(text) for text in texts)])
+
+
+def _escaped(line: str) -> str:
+    """A line as text in Plotly's HTML, its indentation kept."""
+    indent = len(line) - len(line.lstrip(" "))
+    return "&nbsp;" * indent + escape(line[indent:])
+
+
+def draw_front(info: FrontInfo, theme: Theme = LIGHT) -> go.Figure:
+    """Accuracy against cost on a log axis, the front as the stairs that bound what is dominated."""
+    stairs = {"color": theme.front, "width": 2, "shape": "hv"}
+    traces = [{**_stairs(info), "line": stairs, "fillcolor": theme.area}]
+    styles = _markers(theme, len(info.dominated.numbers))
+    for kind in reversed(KINDS):
+        points: Points = getattr(info, kind)
+        heights: dict[str, Any] = {"y": points.accuracies}
+        if kind in _AT_EDGE:  # they have no accuracy: they stand at the bottom
+            heights = {"y": [0.015 if kind == "failed" else 0.03] * len(points.numbers), "yaxis": "y2"}
+        confirmed = {"type": "data", "array": points.spreads, "color": theme.front, "thickness": 1.2, "width": 4}
+        traces.append(
+            scatter(
+                len(points.numbers),
+                meta=kind,
+                name=f"{KIND_WORDS[kind].capitalize()} ({len(points.numbers)})",
+                x=points.costs,
+                **heights,
+                customdata=points.numbers,
+                hovertext=points.texts,
+                hoverinfo="text",
+                mode="markers",
+                marker=styles[kind],
+                cliponaxis=False,
+                **({"error_y": confirmed} if kind == "front" and any(points.spreads) else {}),
+                visible="legendonly" if kind == "infeasible" else True,
+            )
+        )
+    return figure(
+        theme,
+        [*traces, _references(info, theme)],
+        cost_axis(info.cost, *cost_range(info)),
+        {"title": "Accuracy", "tickformat": "~%", "range": accuracy_range(info)},
+        title={"text": escape(info.name)},
+        yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
+        legend={"traceorder": "reversed"},
+    )
+
+
+def _stairs(info: FrontInfo) -> dict[str, Any]:
+    """From each point on the front level to the next cost, then up; the last level runs to the right end."""
+    costs, accuracies = list(info.front.costs), list(info.front.accuracies)
+    everything = [*costs, *info.dominated.costs, *info.stopped.costs, *info.failed.costs]
+    if costs and max(everything) > costs[-1]:
+        costs, accuracies = [*costs, max(everything)], [*accuracies, accuracies[-1]]
+    return {
+        "type": "scatter",
+        "meta": "area",
+        "x": costs,
+        "y": accuracies,
+        "mode": "lines",
+        "fill": "tozeroy",
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _markers(theme: Theme, num_dominated: int) -> dict[str, dict[str, Any]]:
+    """Symbol and colour of each kind; the more trials, the smaller and fainter their marks."""
+    scale = min(1.0, (300 / max(1, num_dominated)) ** 0.25)
+    marks = {
+        "front": ("circle", 11 * max(scale, 0.7), theme.front, theme.paper, 2.0, 1.0),
+        "dominated": ("circle-open", 7 * scale, theme.dominated, theme.dominated, 1.4, scale),
+        "stopped": ("triangle-down-open", 8 * scale, theme.stopped, theme.stopped, 1.5, 1.0),
+        "failed": ("x-thin-open", 7 * scale, theme.failed, theme.failed, 1.8, 1.0),
+        "infeasible": ("line-ns-open", 9 * scale, theme.infeasible, theme.infeasible, 1.2, 1.0),
+    }
+    return {
+        kind: {
+            "symbol": symbol,
+            "size": size,
+            "color": colour,
+            "opacity": opacity,
+            "line": {"color": rim, "width": width * scale},
+        }
+        for kind, (symbol, size, colour, rim, width, opacity) in marks.items()
+    }
+
+
+def _references(info: FrontInfo, theme: Theme) -> dict[str, Any]:
+    """Networks of the literature, each with its name beside it."""
+    return {
+        "type": "scatter",
+        "meta": "reference",
+        "name": f"Reference networks ({len(info.reference.numbers)})",
+        "x": info.reference.costs,
+        "y": info.reference.accuracies,
+        "customdata": info.reference.numbers,
+        "hovertext": info.reference.texts,
+        "hoverinfo": "text",
+        "text": [f" {plain(name, 32)}" for name in info.reference_names],
+        "textposition": "middle right",
+        "textfont": {"color": theme.reference, "size": 12},
+        "mode": "markers+text",
+        "marker": {
+            "symbol": "diamond",
+            "size": 11,
+            "color": theme.reference,
+            "line": {"color": theme.paper, "width": 1.5},
+        },
+        "cliponaxis": False,
+        "showlegend": bool(info.reference.numbers),
+    }
+
+
+def cost_axis(cost: str, low: float, high: float) -> dict[str, Any]:
+    """A log axis over a cost's range, with labels at 1, 2 and 5 where they have the room."""
+    spread = math.log10(high / low)
+    # Plotly's own choice labels all of 1 to 9, one upon another; far or near it is right.
+    ticks = {"dtick": "D2"} if 0.7 < spread < 3.5 else {}
+    label = COST_LABELS.get(cost, cost)
+    return {
+        "title": label,
+        "type": "log",
+        "tickformat": "~s",
+        "range": [math.log10(low), math.log10(high)],
+        **ticks,
+    }
+
+
+def cost_range(info: FrontInfo) -> tuple[float, float]:
+    """What the cost axis shows at first: every trained network, and some room beside the first and the last."""
+    return with_room([c for points in (info.front, info.dominated, info.stopped, info.failed) for c in points.costs])
+
+
+def with_room(costs: list[float]) -> tuple[float, float]:
+    """The range of some costs on a log axis, with room at its ends."""
+    low, high = (min(costs), max(costs)) if costs else (1e5, 1e7)
+    room = max((high / low) ** 0.03, 1.02)
+    return low / room, high * room
+
+
+def accuracy_range(info: FrontInfo) -> list[float]:
+    """What the accuracy axis shows at first: every point, with room below for the failed trials' marks."""
+    seen = [*info.front.accuracies, *info.dominated.accuracies, *info.stopped.accuracies] or [0.0, 1.0]
+    low, high = min(seen), max(seen)
+    room = max(high - low, 0.02)
+    return [low - 0.08 * room, high + 0.06 * room]
+
+
+def figure_summary(info: FrontInfo) -> str:
+    """The chart in one sentence, for those who cannot see it."""
+    if not info.front.numbers:
+        return f"Accuracy against {COST_LABELS.get(info.cost, info.cost)}: no trial is complete yet."
+    first, last = info.front, len(info.front.numbers) - 1
+    return (
+        f"Accuracy against {COST_LABELS.get(info.cost, info.cost)}: a front of {last + 1} from "
+        f"{percent(first.accuracies[0])} at {readable(first.costs[0])} to {percent(first.accuracies[last])} at "
+        f"{readable(first.costs[last])}; {len(info.dominated.numbers)} dominated, {len(info.stopped.numbers)} stopped "
+        f"early, {len(info.failed.numbers)} failed."
+    )

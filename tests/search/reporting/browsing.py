@@ -1,0 +1,51 @@
+"""A real browser for tests of pages, and what must not happen in it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Chromium, as it is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((found for found in map(shutil.which, names) if found), None)
+    assert path, "these tests need Chromium (apt-get install chromium)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def watched(page: Page) -> list[str]:
+    """All that goes wrong on a page from now on: errors, dialogs, requests to anywhere but the file or this machine."""
+    wrong: list[str] = []
+
+    def request(url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("file", "data", "blob") and parts.hostname != "127.0.0.1":
+            wrong.append(f"request: {url}")
+
+    page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
+    page.on("request", lambda seen: request(seen.url))
+    return wrong
+
+
+def chart(name: str) -> str:
+    """A chart of the page, as JavaScript."""
+    return f"document.querySelector('[data-chart={name}]')"
+
+
+def show(page: Page, name: str) -> None:
+    """Scrolls to a chart and waits until it is drawn."""
+    page.evaluate(f"{chart(name)}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    page.wait_for_function(f"{chart(name)}.dataset.drawn !== undefined")
