@@ -24,3 +24,5 @@ class Outcome:
     """Accuracy after each epoch."""
     failure: str | None = None
     """Why it failed: a kind ("diverged", "out of memory", "exception", "worker lost") and what was said."""
+    retried: str | None = None
+    """Why it was trained more than once, where it was: a lost worker, a memory error."""

@@ -22,7 +22,7 @@ from search.objective import Objective
 from search.reporting.files import replace_file
 from search.reporting.progress import Progress
 from search.samplers import make_sampler
-from search.storage import lock, num_trials, open_storage, prepare_folder
+from search.storage import lock, num_trials, open_leases, open_storage, prepare_folder
 from search.study import Study
 from search.training import check_settings
 from spaces import SearchSpace
@@ -48,14 +48,25 @@ def run(config: RunConfig) -> int:
     settings = BackendSettings.from_config(config.backend)
     folder = Path(config.results_dir) / config.study
     prepare_folder(folder)
-    with lock(folder):
+    with lock(folder, config.storage, config.study):
         data = load(config.data)
         space = make_space(config, data)
         storage = open_storage(folder, config.storage)
-        # a resumed sampler goes on instead of drawing the same candidates again
-        sampler = make_sampler(config.sampler, config.seed + num_trials(storage, config.study))
+        leases = open_leases(config.storage, config.study)
+        # a resumed sampler goes on instead of drawing the same candidates again, and so does that of a second driver
+        moved_on = num_trials(storage, config.study) + 1_000_003 * leases.position
+        sampler = make_sampler(config.sampler, (config.seed + moved_on) % 2**32)
         described = describe(config, data)
-        study = Study(space, objective, sampler, storage, name=config.study, trials=config.trials, config=described)
+        study = Study(
+            space,
+            objective,
+            sampler,
+            storage,
+            name=config.study,
+            trials=config.trials,
+            config=described,
+            leases=leases,
+        )
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
         interrupted = False
         try:
@@ -67,6 +78,7 @@ def run(config: RunConfig) -> int:
                     seed=config.seed,
                     retries=settings.retries,
                     watch=progress.update,
+                    say=progress.note,
                     fidelity=make_fidelity(config.fidelity, study.objective),
                     confirm=config.confirm,
                 )

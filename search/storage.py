@@ -1,17 +1,20 @@
-"""Opening the storage of a study: an Optuna database with one driver at a time where it is SQLite."""
+"""Opening the storage of a study: an Optuna database, with one driver at a time where it is SQLite."""
 
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
-from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from search.config.overrides import hide_password
+from search.leases import STORAGE_ERRORS, Alone, Leases, PostgresLeases, storage_reason
 from spaces.errors import InputError, did_you_mean
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -40,20 +43,25 @@ def prepare_folder(folder: Path, key: str = "results_dir") -> None:
         raise InputError(f"{key}: cannot write to {folder}: {error.strerror}; choose another by {key}=PATH") from error
 
 
-def lock(folder: Path) -> FileLock:
-    """Takes the folder for this process until it ends, however it ends.
+def lock(folder: Path, url: str | None, name: str) -> AbstractContextManager[Any]:
+    """Keeps other drivers off a study in SQLite until this process ends, however it ends; PostgreSQL has room for several.
 
     Raises:
         InputError: another driver has it.
     """
-    held = FileLock(folder / f"{DATABASE}.lock", timeout=0)
+    path = sqlite_path(folder, url)
+    if path is None:
+        return nullcontext()
+    held = FileLock(f"{path}.lock" if url is None else f"{path}.{name}.lock", timeout=0)
     try:
         held.acquire()
     except Timeout as error:
         raise InputError(
-            f"another process is running the study in {folder}; wait for it, stop it, "
-            "or give this one a name of its own by study=NAME"
+            f"another process is running the study in {folder}; wait for it, stop it, give this one a name of its own by "
+            "study=NAME, or keep the study where several may work on it: storage=postgresql+psycopg://..."
         ) from error
+    except OSError as error:
+        raise InputError(f"storage: cannot write to {path.parent}: {error.strerror}") from error
     return held
 
 
@@ -63,13 +71,53 @@ def open_storage(folder: Path, url: str | None) -> RDBStorage:
     Raises:
         InputError: it cannot be opened.
     """
-    if url is None:
-        return open_database(folder / DATABASE)
+    path = sqlite_path(folder, url)
+    if path is not None:
+        return open_database(path)
+    assert url is not None
     try:
-        return RDBStorage(url)
-    except (SQLAlchemyError, ImportError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
-        raise InputError(f"storage: cannot open the storage ({reason})") from error
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        raise InputError(f"storage: {error}; pip install 'smallnets[postgres]' brings psycopg, for postgresql+psycopg://") from error
+    except (SQLAlchemyError, RuntimeError) as error:
+        raise InputError(f"storage: cannot open the storage ({hide_password(storage_reason(error))})") from error
+
+
+def open_leases(url: str | None, name: str) -> Leases:
+    """The drivers of a study: several where the storage is PostgreSQL.
+
+    Raises:
+        InputError: the storage cannot be reached.
+    """
+    if url is None or url.startswith("sqlite"):
+        return Alone()
+    try:
+        return PostgresLeases(url, name)
+    except STORAGE_ERRORS as error:
+        raise InputError(f"storage: cannot open the storage ({hide_password(storage_reason(error))})") from error
+
+
+def sqlite_path(folder: Path, url: str | None) -> Path | None:
+    """The file of a SQLite storage; None for PostgreSQL.
+
+    Raises:
+        InputError: the URL is none, or of another database.
+    """
+    if url is None:
+        return folder / DATABASE
+    shown = hide_password(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InputError(f"storage: '{shown}' is not a URL such as postgresql+psycopg://host/name") from error
+    kind = parsed.get_backend_name()
+    if kind == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return Path(parsed.database).absolute()
+    if kind != "postgresql":
+        raise InputError(
+            f"storage: '{shown}' is no storage for studies; valid: postgresql+psycopg://host/name, sqlite:///file, null"
+        )
+    return None
 
 
 def open_study(folder: Path, url: str | None, name: str) -> optuna.Study:

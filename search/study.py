@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import optuna
@@ -21,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.confirm import Confirmations, key_of, to_confirm
 from search.costs import Costs
 from search.fidelity import Curve
+from search.leases import PATIENCE_S, STORAGE_ERRORS, Alone, Leases, patiently
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
@@ -36,6 +38,11 @@ NUM_REFERENCE = 1000
 
 MAY_CHANGE = ("trials", "workers", "backend", "storage", "data.path", "confirm", "results_dir", "study", "choices")
 """Parts of the config that a resumed study may give anew."""
+
+ASK_AGAIN_S = 1.0
+"""How often a driver that has nothing to do looks whether another has left it something."""
+
+T = TypeVar("T")
 
 _OPTUNA_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -69,6 +76,7 @@ class Study:
         trials: how many candidates to evaluate in all; duplicates of evaluated ones do not count.
         costs: prices candidates; a trial keeps what it was priced at.
         config: what defines the study; a resumed study is compared with it.
+        leases: the drivers of the study; this one alone by default.
 
     Raises:
         InputError: the study exists with another config, or no architecture meets the hard limits.
@@ -85,23 +93,21 @@ class Study:
         trials: int,
         costs: Costs | None = None,
         config: Mapping[str, Any] | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self.space = space
+        self._leases = leases or Alone()
+        self.say: Callable[[str], None] = lambda text: None
+        """Told in a sentence what happens besides trials that end."""
+        self.give_up: Callable[[], bool] = lambda: False
+        """Whether to stop waiting for a storage that is away."""
         self._costs = Costs(wanted=(objective.cost, *objective.limits)) if costs is None else costs
         self._storage = storage
         self.trials = trials
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
-        try:
-            self._study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        except KeyError:
-            reference = self._reference(objective)
-            self._study = optuna.create_study(
-                study_name=name, storage=storage, sampler=sampler, directions=list(objective.directions)
-            )
-            self._describe(reference, config or {})
-        if "config" not in self._study.user_attrs:  # its driver was killed in the lines above
-            self._describe(self._reference(objective), config or {})
+        with self._leases.turn():
+            self._study = self._open(name, objective, sampler, config or {})
         self._compare(dict(config or {}))
         self._study_id = storage.get_study_id_from_name(name)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
@@ -113,8 +119,13 @@ class Study:
         self._evaluated: dict[str, int] = {}
         self._copies: dict[int, list[int]] = {}
         self._curves: dict[int, Curve] = {}
-        self._num_done = self._num_duplicates = 0
-        self._resume()
+        self._counted: set[int] = set()
+        """Finished trials that are in the counts."""
+        self._num_done = self._num_duplicates = self._num_elsewhere = 0
+        self._stale = True
+        """Whether the storage may hold what is not known here: other drivers', or what a failed write left."""
+        self._idle_until = 0.0
+        self._patiently(self._catch_up)
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -180,10 +191,24 @@ class Study:
             if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
                 yield trial
 
+    @property
+    def num_elsewhere(self) -> int:
+        """Trials that other drivers were running when last seen: each may yet be left to this one."""
+        return self._num_elsewhere
+
     def ask(self) -> Proposal | None:
         """The next candidate to train; None where enough are done or running, or the sampler finds nothing new."""
+        if time.monotonic() < self._idle_until:
+            return None
+        proposal = self._patiently(self._ask)
+        if proposal is None and self._leases.shared:
+            self._idle_until = time.monotonic() + ASK_AGAIN_S
+        return proposal
+
+    def _ask(self) -> Proposal | None:
+        self._catch_up()
         duplicates = infeasible = 0
-        while self._num_done + len(self._running) < self.trials and self.stopped_early is None:
+        while self._num_under_way < self.trials and self.stopped_early is None:
             proposal, trial = self._propose()
             violations = self.objective.violations(proposal.costs)
             original = self._evaluated.get(proposal.candidate.digest)
@@ -203,24 +228,123 @@ class Study:
                 self.stopped_early = f"the last {infeasible} proposals all broke the hard limits"
         return None
 
-    def tell(self, number: int, outcome: Outcome) -> None:
-        """Finishes a trial, and the duplicates that were waiting for it."""
-        proposal = self._running.pop(number)
-        self._finish(number, outcome, proposal.costs)
-        self._num_done += 1
-        for copy in self._copies.pop(number, []):
-            self._finish(copy, outcome, proposal.costs)
-            self._num_duplicates += 1
+    @property
+    def _num_under_way(self) -> int:
+        return self._num_done + len(self._running) + self._num_elsewhere
+
+    def tell(self, number: int, outcome: Outcome) -> bool:
+        """Finishes a trial, and the duplicates that were waiting for it.
+
+        Returns:
+            Whether it counts: False where the trial went to another driver meanwhile, because this one's lease had run out.
+        """
+        proposal = self._running[number]
+        counts = self._patiently(lambda: self._tell(proposal, outcome))
+        del self._running[number]
+        if not counts:
+            self.say(f"trial {number}: another driver has taken it over, its result here is dropped")
+        return counts
+
+    def _tell(self, proposal: Proposal, outcome: Outcome) -> bool:
+        number = proposal.number
+        if not self._finish_ours(number, outcome, proposal.costs):
+            self._stale = True
+            return False
+        self._count(number)
+        for copy in self._copies.get(number, []):
+            if self._finish_ours(copy, outcome, proposal.costs):
+                self._count(copy, duplicate=True)
+        self._copies.pop(number, None)
+        return True
+
+    def _finish_ours(self, number: int, outcome: Outcome, costs: Mapping[str, float]) -> bool:
+        """Finishes a trial unless it went to another driver; twice is as good as once."""
+        trial_id = self._trial_id(number)
+        trial = self._storage.get_trial(trial_id)
+        if not self._is_ours(trial):
+            return False
+        if trial.state is TrialState.WAITING:  # queued again because the lease had run out, and not taken by anybody yet
+            self._storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+        if not trial.state.is_finished():
+            self._finish(number, outcome, costs)
+        return True
+
+    def _is_ours(self, trial: FrozenTrial) -> bool:
+        return trial.user_attrs.get("driver", self._leases.name) == self._leases.name
 
     def release(self) -> None:
-        """Puts running trials back in the queue, to be run again under their numbers."""
-        for number in [*self._running, *(copy for copies in self._copies.values() for copy in copies)]:
-            self._requeue(self._trial_id(number))
+        """Puts running trials back in the queue, to be run again under their numbers, and gives the lease back."""
+
+        def requeue() -> None:
+            for number in [*self._running, *(copy for copies in self._copies.values() for copy in copies)]:
+                trial = self._storage.get_trial(self._trial_id(number))
+                if trial.state is TrialState.RUNNING and self._is_ours(trial):
+                    self._requeue(trial._trial_id)
+
+        try:
+            self._patiently(requeue, patience_s=0)
+        except InputError:  # the storage is away; who opens it next finds them
+            self.say("the storage is away: trials that were running are queued again when the study is next opened")
         self._running.clear()
         self._copies.clear()
+        self._leases.close()
+
+    def _patiently(self, action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+        """What `action` returns in this driver's turn at the storage, tried again while that is away."""
+
+        def in_turn() -> T:
+            with self._leases.turn():
+                return action()
+
+        def try_once() -> T:
+            try:
+                return in_turn()
+            except STORAGE_ERRORS:
+                self._stale = True
+                raise
+
+        return patiently(try_once, self.say, self.give_up, patience_s)
+
+    def _catch_up(self) -> None:
+        """Takes in what others have written; what nobody alive is running is queued again."""
+        if not self._stale:
+            return
+        alive = self._leases.alive()
+        waiting = {copy for copies in self._copies.values() for copy in copies}
+        elsewhere = 0
+        for trial in self._study.get_trials(deepcopy=False):
+            number, attributes = trial.number, trial.user_attrs
+            if trial.state is TrialState.RUNNING and number not in self._running and number not in waiting:
+                driver = attributes.get("driver")
+                if driver in alive and driver != self._leases.name:
+                    elsewhere += "duplicate_of" not in attributes
+                    if "digest" in attributes:  # else it is still being proposed
+                        self._evaluated.setdefault(self._candidate_of(trial).digest, number)
+                else:  # its driver is dead, or a write of this one failed half-way
+                    self._requeue(trial._trial_id)
+                    if driver is not None and driver != self._leases.name:
+                        self.say(f"trial {number} is queued again: its driver {driver} gives no sign of life")
+            elif trial.state.is_finished() and number not in self._counted:
+                self._count(number, "duplicate_of" in attributes, "infeasible" in attributes)
+                if not {"duplicate_of", "infeasible"} & attributes.keys():
+                    self._evaluated[self._candidate_of(trial).digest] = number
+                for copy in self._copies.pop(number, []):
+                    self._finish(copy, _outcome_of(trial), _costs_in(attributes))
+                    self._count(copy, duplicate=True)
+        self._num_elsewhere = elsewhere
+        self._stale = self._leases.shared
+
+    def _count(self, number: int, duplicate: bool = False, infeasible: bool = False) -> None:
+        """Counts a finished trial, once."""
+        if number not in self._counted:
+            self._counted.add(number)
+            self._num_duplicates += duplicate
+            self._num_done += not (duplicate or infeasible)
 
     def _propose(self) -> tuple[Proposal, optuna.Trial]:
         trial = self._study.ask()
+        if self._leases.shared:
+            trial.set_user_attr("driver", self._leases.name)
         decisions = self.space.decide(lambda decision: _suggest(trial, decision))
         candidate = self.space.candidate(decisions)
         digest = candidate.architecture.digest
@@ -243,12 +367,12 @@ class Study:
 
     def _duplicate(self, trial: optuna.Trial, original: int) -> None:
         trial.set_user_attr("duplicate_of", original)
-        if original in self._running:
+        if original not in self._counted:  # it is being trained, here or elsewhere
             self._copies.setdefault(original, []).append(trial.number)
             return
         known = self._storage.get_trial(self._trial_id(original))
         self._finish(trial.number, _outcome_of(known), _costs_in(known.user_attrs))
-        self._num_duplicates += 1
+        self._count(trial.number, duplicate=True)
 
     def _finish(self, number: int, outcome: Outcome, costs: Mapping[str, float]) -> None:
         objective = self.objective
@@ -259,6 +383,7 @@ class Study:
             "seconds": round(outcome.seconds, 3),
             "curve": list(outcome.curve),
             "failure": outcome.failure,
+            "retried": outcome.retried,
         }
         values = None
         if outcome.state == "complete":
@@ -271,17 +396,6 @@ class Study:
             if value is not None:
                 self._storage.set_trial_user_attr(trial_id, key, value)
         self._study.tell(number, values, state=_OPTUNA_STATES[outcome.state])
-
-    def _resume(self) -> None:
-        """Takes up what the storage holds; trials that were running when their driver ended are queued again."""
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.state is TrialState.RUNNING:
-                self._requeue(trial._trial_id)
-            elif trial.state.is_finished() and "duplicate_of" in trial.user_attrs:
-                self._num_duplicates += 1
-            elif trial.state.is_finished() and "infeasible" not in trial.user_attrs:
-                self._num_done += 1
-                self._evaluated[self._candidate_of(trial).digest] = trial.number
 
     def _proposal_of(self, trial: FrozenTrial) -> Proposal:
         return Proposal(trial.number, self._candidate_of(trial), _costs_in(trial.user_attrs))
@@ -296,6 +410,21 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    def _open(
+        self, name: str, objective: Objective, sampler: BaseSampler, config: Mapping[str, Any]
+    ) -> optuna.Study:
+        """The study of that name, made and described where it is missing."""
+        try:
+            study = optuna.load_study(study_name=name, storage=self._storage, sampler=sampler)
+        except KeyError:
+            reference = self._reference(objective)
+            directions = list(objective.directions)
+            study = optuna.create_study(study_name=name, storage=self._storage, sampler=sampler, directions=directions)
+            self._describe(study, reference, config)
+        if "config" not in study.user_attrs:  # its driver was killed in the lines above
+            self._describe(study, self._reference(objective), config)
+        return study
 
     def _reference(self, objective: Objective) -> dict[str, Any]:
         """What hypervolumes and rewards of this study refer to, found on random architectures within the hard limits."""
@@ -312,11 +441,11 @@ class Study:
         chance = 1 / self.space.random(rng).architecture.num_classes
         return {"cost_range": ranges, "chance": chance, "feasible_share": len(feasible) / NUM_REFERENCE}
 
-    def _describe(self, reference: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    def _describe(self, study: optuna.Study, reference: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Stores what the study's reports and its resumption need; the config last."""
-        self._study.set_user_attr("reference", dict(reference))
-        self._study.set_user_attr("decisions", [decision.name for decision in self.space.decisions])
-        self._study.set_user_attr("config", dict(config))
+        study.set_user_attr("reference", dict(reference))
+        study.set_user_attr("decisions", [decision.name for decision in self.space.decisions])
+        study.set_user_attr("config", dict(config))
 
     def _compare(self, config: dict[str, Any]) -> None:
         """Refuses to go on with a config that would make another study."""
@@ -357,6 +486,7 @@ def _outcome_of(trial: FrozenTrial) -> Outcome:
         attributes.get("seconds", 0.0),
         tuple(attributes.get("curve", ())),
         attributes.get("failure"),
+        attributes.get("retried"),
     )
 
 

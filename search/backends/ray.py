@@ -77,8 +77,8 @@ class RayBackend:
         connect(settings, workers, imports)
         self._capacity, self._capacity_at = workers or cluster_capacity(settings), time.monotonic()
         self._jobs: dict[int, Job] = {}
-        self._states: dict[int, bytes] = {}
-        """The last checkpoint of the jobs under way: a lost one goes on from there."""
+        self._states: dict[int, tuple[Job, bytes]] = {}
+        """The last checkpoint of jobs that have not finished: a lost one goes on from there."""
         self._door = _Door()
         self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
         device = "cpu" if settings.accelerator == "cpu" or not settings.gpus else "cuda"
@@ -98,10 +98,9 @@ class RayBackend:
 
     def start(self, job: Job) -> None:
         """Passes a job on; one that was lost goes on from its last checkpoint."""
-        if self._jobs.get(job.number) != job:
-            self._states.pop(job.number, None)  # of the same trial under other settings
+        known, state = self._states.pop(job.number, (job, None))
         self._jobs[job.number] = job
-        self._door.put(job, self._states.get(job.number))
+        self._door.put(job, state if known == job else None)
 
     def answer(self, number: int, go_on: bool) -> None:
         """Decides about the trial that waits at a rung."""
@@ -118,9 +117,10 @@ class RayBackend:
         for event, state in self._door.take(timeout_s):
             if isinstance(event, EpochDone):
                 if state is not None:
-                    self._states[event.number] = state
-            elif isinstance(event, Finished):
-                self._jobs.pop(event.number, None)
+                    self._states[event.number] = self._jobs[event.number], state
+            else:
+                del self._jobs[event.number]
+            if isinstance(event, Finished):
                 self._states.pop(event.number, None)
             events.append(event)
         if not events and self._door.failure is not None:

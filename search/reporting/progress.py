@@ -120,6 +120,11 @@ class Progress:
             # soft_wrap: a line stays a line, however narrow a pipe is said to be
             self._console.print(Text(line), soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Says what happened besides trials that ended, in a line."""
+        console = self._console if self._live is None else self._live.console
+        console.print(Text(text, style="yellow"), soft_wrap=True)
+
     def elapsed_s(self) -> float:
         """Seconds since the first update."""
         return 0.0 if self._started is None else self._clock() - self._started

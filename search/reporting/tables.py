@@ -32,6 +32,7 @@ TRIAL_COLUMNS = (
     "digest",
     "duplicate_of",
     "failure",
+    "retried",
 )
 """The columns every trials table opens with."""
 
