@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
-from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost
+from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost, out_of_memory
 from search.confirm import seeds_after
 from search.fidelity import Curve, Fidelity, Full
 from search.objective import front_points, reference_point
@@ -31,12 +31,15 @@ def explore(
     watch: Watcher,
     fidelity: Fidelity | None = None,
     confirm: int = 0,
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Trains what the study asks for until it has enough, then what is on the front again.
 
     One proposal is always made ahead: a worker that becomes free goes on at once, and waits neither for the sampler nor for the
-    storage. A trial whose worker died starts again, `retries` times at the most, then it is a failure. On Ctrl-C or SIGTERM the
-    workers are ended, running trials are queued again in the study, and KeyboardInterrupt is raised.
+    storage. A trial whose worker died starts again, `retries` times at the most, then it is a failure; one that runs out of memory
+    starts again once with batches of half the size. With other drivers on the study, their trials are waited for: what one leaves
+    behind is done here. On Ctrl-C or SIGTERM the workers are ended, running trials are queued again in the study, and
+    KeyboardInterrupt is raised.
 
     Args:
         study: proposes and records.
@@ -46,8 +49,11 @@ def explore(
         watch: told where the search stands, and of every trial that ended.
         fidelity: says at rungs which trainings go on; None trains all of them in full.
         confirm: under how many other seeds the front's members are trained when the search is over.
+        say: told in a sentence what happens besides.
     """
     with _Interruption() as interruption:
+        study.say = say or study.say
+        study.give_up = lambda: interruption.requested
         try:
             search = _Search(study, backend, seed, retries, watch, fidelity or Full(), seeds_after(seed, confirm))
             while search.start_jobs(interruption) and not interruption.requested:
@@ -107,6 +113,8 @@ class _Work:
     """What it has shown so far."""
     confirms: bool = False
     """Whether it is another training of what its trial has trained."""
+    retried: tuple[str, ...] = ()
+    """Why it was started again."""
 
 
 class _Search:
@@ -143,22 +151,25 @@ class _Search:
                 self.ahead = self.study.ask()
             if not self._start_ahead():
                 break
-        if self.ahead is None and not interruption.requested:
+        elsewhere = self.study.num_elsewhere > 0 and self.study.stopped_early is None
+        if self.ahead is None and not elsewhere and not interruption.requested:
             self._start_confirmations()
         self.watch(self._status(), None)
-        return bool(self.under_way)
+        return bool(self.under_way) or elsewhere
 
     def handle(self, event: Event) -> None:
         """Passes an event on to the study."""
         if isinstance(event, EpochDone):
             self._note_epoch(event)
         elif isinstance(event, Finished):
+            if out_of_memory(event.outcome) and self._start_smaller(self.under_way[event.number]):
+                return
             self._start_ahead()  # before the books are kept
             self._tell(event.number, event.outcome)
         elif isinstance(event, Lost):
             self.losses[event.number] += 1
             if self.losses[event.number] <= self.retries:
-                self.backend.start(self.under_way[event.number].job)
+                self._start_again(self.under_way[event.number], f"worker lost ({event.reason})")
             else:
                 self._tell(event.number, Outcome("failed", failure=f"worker lost: {event.reason}"))
 
@@ -190,6 +201,20 @@ class _Search:
         while self.to_confirm and self.backend.num_free:
             self._start(self.to_confirm.popleft())
 
+    def _start_smaller(self, work: _Work) -> bool:
+        """Starts a trial that ran out of memory with batches of half the size; False where it has had that chance."""
+        batch_size = work.job.hyperparameters.get("batch_size", 0)
+        if batch_size < 4 or batch_size != work.proposal.candidate.hyperparameters.get("batch_size"):
+            return False
+        work.job = replace(work.job, hyperparameters={**work.job.hyperparameters, "batch_size": batch_size // 2})
+        self._start_again(work, f"out of memory with batch_size {batch_size}, now {batch_size // 2}")
+        return True
+
+    def _start_again(self, work: _Work, reason: str) -> None:
+        work.retried += (reason,)
+        self.study.say(f"trial {work.proposal.number} starts again: {reason}")
+        self.backend.start(work.job)
+
     def _note_epoch(self, event: EpochDone) -> None:
         """Answers a job that waits at a rung."""
         work = self.under_way[event.number]
@@ -204,6 +229,7 @@ class _Search:
     def _tell(self, number: int, outcome: Outcome) -> None:
         work = self.under_way.pop(number)
         proposal, state = work.proposal, str(outcome.state)
+        outcome = replace(outcome, retried="; ".join(work.retried) or None)
         if work.confirms:
             self.num_confirmed += 1
             if (
@@ -212,7 +238,8 @@ class _Search:
                 self.study.confirm(proposal.number, work.job.seed, outcome)
             state = "confirmed" if outcome.state == "complete" else "failed"
         else:
-            self.study.tell(number, outcome)
+            if not self.study.tell(number, outcome):
+                return
             self.tally.add(outcome.state, outcome.accuracy, proposal.costs)
         accuracy = math.nan if outcome.accuracy is None else outcome.accuracy
         ended = Ended(proposal.number, state, accuracy, proposal.costs["flops"], outcome.failure or "")

@@ -184,7 +184,9 @@ def patiently(
                     "lost, and the same command goes on"
                 ) from error
             if now == away_since:
-                say(f"the storage cannot be used ({reason}): trying again for {patience_s / 60:g} minutes, trainings go on")
+                say(
+                    f"the storage cannot be used ({reason}): trying again for {patience_s / 60:g} minutes, trainings go on"
+                )
             time.sleep(1.0)
             continue
         if away_since is not None:

@@ -78,7 +78,9 @@ def open_storage(folder: Path, url: str | None) -> RDBStorage:
     try:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
-        raise InputError(f"storage: {error}; pip install 'smallnets[postgres]' brings psycopg, for postgresql+psycopg://") from error
+        raise InputError(
+            f"storage: {error}; pip install 'smallnets[postgres]' brings psycopg, for postgresql+psycopg://"
+        ) from error
     except (SQLAlchemyError, RuntimeError) as error:
         raise InputError(f"storage: cannot open the storage ({hide_password(storage_reason(error))})") from error
 

@@ -164,6 +164,7 @@ class Study:
         """
         if not seeds:
             return []
+        drivers = sorted(self._patiently(self._leases.alive))
         trials = [trial for trial in self._originals() if trial.state is TrialState.COMPLETE]
         learnt = self._study.user_attrs
         known = [Confirmations.of(learnt, trial.user_attrs) for trial in trials]
@@ -174,20 +175,28 @@ class Study:
         ]
         price = [_costs_in(trial.user_attrs)[self.objective.cost] for trial in trials]
         chosen = [(self._proposal_of(trials[i]), known[i].seeds) for i in to_confirm(first, mean, price)]
-        return [(proposal, seed) for proposal, done in chosen for seed in seeds if seed not in done]
+        trainings = [(proposal, seed) for proposal, done in chosen for seed in seeds if seed not in done]
+        return (
+            trainings[drivers.index(self._leases.name) :: len(drivers)] if self._leases.name in drivers else trainings
+        )
 
     def confirm(self, number: int, seed: int, outcome: Outcome) -> None:
         """Records what another training of a trial's candidate came to; one that diverged is as good as guessing."""
+        self._patiently(lambda: self._confirm(number, seed, outcome))
+
+    def _confirm(self, number: int, seed: int, outcome: Outcome) -> None:
         attributes = self._storage.get_trial(self._trial_id(number)).user_attrs
         accuracy = outcome.accuracy if outcome.state == "complete" else None
         if outcome.failure is not None and outcome.failure.startswith("diverged"):
             accuracy = self.reference["chance"]
-        known = Confirmations.of(self._study.user_attrs, attributes).with_one_more(seed, accuracy)
-        self._study.set_user_attr(key_of(attributes), known.to_dict())
+        known = Confirmations.of(self._study.user_attrs, attributes)
+        if seed not in known.seeds:
+            self._study.set_user_attr(key_of(attributes), known.with_one_more(seed, accuracy).to_dict())
 
     def _originals(self) -> Iterator[FrozenTrial]:
         """The trials of candidates that were evaluated."""
-        for trial in self._study.get_trials(deepcopy=False):
+        trials = patiently(lambda: self._study.get_trials(deepcopy=False), self.say, self.give_up)
+        for trial in trials:
             if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
                 yield trial
 
@@ -263,7 +272,9 @@ class Study:
         trial = self._storage.get_trial(trial_id)
         if not self._is_ours(trial):
             return False
-        if trial.state is TrialState.WAITING:  # queued again because the lease had run out, and not taken by anybody yet
+        if (
+            trial.state is TrialState.WAITING
+        ):  # queued again because the lease had run out, and not taken by anybody yet
             self._storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
         if not trial.state.is_finished():
             self._finish(number, outcome, costs)
@@ -411,9 +422,7 @@ class Study:
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
-    def _open(
-        self, name: str, objective: Objective, sampler: BaseSampler, config: Mapping[str, Any]
-    ) -> optuna.Study:
+    def _open(self, name: str, objective: Objective, sampler: BaseSampler, config: Mapping[str, Any]) -> optuna.Study:
         """The study of that name, made and described where it is missing."""
         try:
             study = optuna.load_study(study_name=name, storage=self._storage, sampler=sampler)

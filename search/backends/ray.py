@@ -334,10 +334,13 @@ class _Decisions(TrialScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         number = _number(trial)
         limit = self._door.overdue.pop(number, None)
-        if limit is None:
-            self._end(Lost(number, _last_words(trial)))
-            return
-        self._end(Finished(number, overdue(limit, self._door.epochs[number])))
+        reason = _last_words(trial)
+        if limit is None and "low on memory" in reason:  # the node's, and Ray chose this one
+            self._end(Finished(number, Outcome("failed", failure=f"out of memory: {reason}")))
+        elif limit is None:
+            self._end(Lost(number, reason))
+        else:
+            self._end(Finished(number, overdue(limit, self._door.epochs[number])))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Came from the driver."""

@@ -194,9 +194,9 @@ def test_another_config_is_refused_with_what_changed(small_space: SearchSpace) -
 
 def test_a_database_survives_its_driver_and_takes_one_at_a_time(small_space: SearchSpace, tmp_path: Path) -> None:
     prepare_folder(tmp_path)
-    held = lock(tmp_path)
+    held = lock(tmp_path, None, "study")
     with pytest.raises(InputError, match=r"another process is running the study"):
-        lock(tmp_path)
+        lock(tmp_path, None, "study")
     held.release()
     finish(open_study(small_space, open_database(tmp_path / DATABASE), trials=3))
     again = open_study(small_space, open_database(tmp_path / DATABASE), trials=3)
