@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from dataclasses import asdict
@@ -16,14 +17,15 @@ from search.backends.base import BackendSettings
 from search.config import RunConfig, import_user_modules, run_command
 from search.config.overrides import hide_password
 from search.data import Data, load
-from search.driver import explore
+from search.driver import Watcher, explore
 from search.fidelity import make_fidelity
-from search.objective import Objective
+from search.objective import COSTS, Objective
 from search.reporting.files import replace_file
-from search.reporting.progress import Progress
+from search.reporting.progress import Ended, Progress, Status
 from search.samplers import make_sampler
 from search.storage import lock, num_trials, open_leases, open_storage, prepare_folder
 from search.study import Study
+from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
 from spaces import SearchSpace
 
@@ -44,6 +46,7 @@ def run(config: RunConfig) -> int:
     """
     console = Console()
     import_user_modules(config.imports)
+    check_tracker(config.tracker)
     objective = Objective.from_config(config.objective)
     settings = BackendSettings.from_config(config.backend)
     folder = Path(config.results_dir) / config.study
@@ -70,14 +73,17 @@ def run(config: RunConfig) -> int:
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
         interrupted = False
         try:
-            with Progress(console) as progress:
+            with (
+                Progress(console) as progress,
+                open_tracker(config.tracker, folder, config.study, described, console) as tracker,
+            ):
                 backend = make_backend(settings, config.workers, data, config.imports)
                 explore(
                     study,
                     backend,
                     seed=config.seed,
                     retries=settings.retries,
-                    watch=progress.update,
+                    watch=follow(study, progress, tracker),
                     say=progress.note,
                     fidelity=make_fidelity(config.fidelity, study.objective),
                     confirm=config.confirm,
@@ -109,6 +115,23 @@ def make_space(config: RunConfig, data: Data) -> SearchSpace:
     for candidate in space.coverage():
         check_settings(candidate.hyperparameters)
     return space
+
+
+def follow(study: Study, progress: Progress, tracker: Tracker) -> Watcher:
+    """What is told of every trial that ends: the display, and the tracker."""
+
+    def watch(status: Status, ended: Ended | None) -> None:
+        progress.update(status, ended)
+        if isinstance(tracker, NoTracker) or ended is None or ended.state == "confirmed":
+            return
+        trial = study.optuna_study.get_trials(deepcopy=False)[ended.number]
+        named = ("accuracy", "accuracy_top5", "reward", "epochs", "seconds", *COSTS)
+        known = {name: float(trial.user_attrs[name]) for name in named if trial.user_attrs.get(name) is not None}
+        tracker.trial(ended.number, trial.params, known)
+        reached = {"best_accuracy": status.best_accuracy, "hypervolume": status.hypervolume}
+        tracker.log({name: value for name, value in reached.items() if math.isfinite(value)}, ended.number)
+
+    return watch
 
 
 def describe(config: RunConfig, data: Data) -> dict[str, Any]:

@@ -36,7 +36,18 @@ MAX_INFEASIBLE = 1000
 NUM_REFERENCE = 1000
 """Random architectures by which the range of targets and the share of feasible ones are found."""
 
-MAY_CHANGE = ("trials", "workers", "backend", "storage", "data.path", "confirm", "results_dir", "study", "choices")
+MAY_CHANGE = (
+    "trials",
+    "workers",
+    "backend",
+    "storage",
+    "data.path",
+    "confirm",
+    "results_dir",
+    "study",
+    "tracker",
+    "choices",
+)
 """Parts of the config that a resumed study may give anew."""
 
 ASK_AGAIN_S = 1.0

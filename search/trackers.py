@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
+
+from rich.console import Console
 
 from spaces.errors import InputError, did_you_mean
 
@@ -29,6 +32,9 @@ class Tracker(Protocol):
 
 class NoTracker(AbstractContextManager["NoTracker"]):
     """Nobody follows."""
+
+    def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
+        """Takes what every tracker takes."""
 
     def log(self, values: Numbers, step: int) -> None:
         """See `Tracker.log`."""
@@ -79,6 +85,7 @@ class MLflow(AbstractContextManager["MLflow"]):
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
         try:
+            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what is trained here is nobody else's business
             from mlflow.tracking import MlflowClient
         except ImportError as error:
             raise InputError("tracker=mlflow needs the package mlflow: pip install 'smallnets[mlflow]'") from error
@@ -119,8 +126,40 @@ class MLflow(AbstractContextManager["MLflow"]):
         self._client.set_terminated(self._run, "FAILED" if exception and exception[0] is not None else "FINISHED")
 
 
+class _Spared(AbstractContextManager["_Spared"]):
+    """A tracker whose first failure is said, and its last: a server that is gone must not cost a training of hours."""
+
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        self._tracker = tracker
+        self._console = console
+        self._failed = False
+
+    def log(self, values: Numbers, step: int) -> None:
+        """See `Tracker.log`."""
+        self._try(self._tracker.log, values, step)
+
+    def trial(self, number: int, decisions: Mapping[str, Any], values: Numbers) -> None:
+        """See `Tracker.trial`."""
+        self._try(self._tracker.trial, number, decisions, values)
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the tracker."""
+        self._try(self._tracker.__exit__, *exception)
+
+    def _try(self, act: Callable[..., object], *arguments: object) -> None:
+        if self._failed:
+            return
+        try:
+            act(*arguments)
+        except Exception as error:  # each tracker has its own
+            self._failed = True
+            self._console.print(
+                f"The tracker has failed and is left out: {_line(error)}", highlight=False, markup=False
+            )
+
+
 TRACKERS: dict[str, Callable[[Path, str, Mapping[str, Any]], Tracker]] = {
-    "none": lambda folder, name, parameters: NoTracker(),
+    "none": NoTracker,
     "tensorboard": TensorBoard,
     "mlflow": MLflow,
 }
@@ -138,19 +177,33 @@ def check_tracker(name: Any) -> str:
     return name
 
 
-def open_tracker(tracker: str, folder: Path, name: str, parameters: Mapping[str, Any]) -> Tracker:
-    """A tracker by name.
+def open_tracker(
+    tracker: str, folder: Path, name: str, parameters: Mapping[str, Any], console: Console | None = None
+) -> Tracker:
+    """A tracker by name; once it works, nothing that happens to it ends what it follows.
 
     Args:
         tracker: one of `TRACKERS`.
         folder: of the results.
         name: what the run is called.
         parameters: what defines it.
+        console: where it is said if the tracker fails later on.
 
     Raises:
         InputError: its package is not installed, or it cannot be reached.
     """
-    return TRACKERS[check_tracker(tracker)](folder, name, parameters)
+    make = TRACKERS[check_tracker(tracker)]
+    try:
+        opened = make(folder, name, parameters)
+    except InputError:
+        raise
+    except Exception as error:  # each tracker has its own
+        raise InputError(f"tracker={tracker}: it cannot be started ({_line(error)})") from error
+    return opened if isinstance(opened, NoTracker) else _Spared(opened, console or Console())
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:240]
 
 
 def plain(decisions: Mapping[str, Any]) -> dict[str, Any]:

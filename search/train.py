@@ -29,7 +29,7 @@ from search.profile import chosen_network
 from search.reporting.card import model_card, plus_minus
 from search.reporting.files import replace_file
 from search.storage import prepare_folder
-from search.trackers import Tracker, open_tracker
+from search.trackers import Tracker, check_tracker, open_tracker
 from search.trained import CARD, Record, Training, describe_images, read_record, write_record, write_weights
 from search.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
 from spaces import Architecture, InputError, build, cost
@@ -54,6 +54,7 @@ def train_in_full(config: dict[str, Any]) -> None:
     import_user_modules(config["imports"])
     settings, seeds = check_settings(config["train"]), check_seeds(config["seeds"])
     torch_device = read_accelerator(config["accelerator"])
+    check_tracker(config["tracker"])
     device = Device.from_config(config["device"])
     data = load(config["data"])
     name, architecture = read_network(config, data)
@@ -78,7 +79,7 @@ def train_in_full(config: dict[str, Any]) -> None:
         )
         record = take_up(folder, wanted)
         replace_file(folder / "network.yaml", yaml.safe_dump(record.architecture, sort_keys=False))
-        with open_tracker(config["tracker"], folder, folder.name, record.identity) as tracker:
+        with open_tracker(config["tracker"], folder, folder.name, record.identity, console) as tracker:
             record = train_seeds(folder, record, architecture, data, seeds, torch_device, tracker, console)
         if device is not None:
             record = replace(record, latency=measure(device, architecture, console))

@@ -61,6 +61,8 @@ class RunConfig:
     """Candidates trained at the same time; None: as many as there is room for."""
     storage: str | None
     """URL of the study's storage; None: a SQLite file in the study's folder."""
+    tracker: str
+    """Who follows the trials beside the study's own files."""
     imports: tuple[str, ...]
     """Modules to import before the space is read."""
 
@@ -90,6 +92,7 @@ class RunConfig:
             confirm=_whole("confirm", config["confirm"], 0),
             workers=None if workers is None else _whole("workers", workers, 1),
             storage=None if storage is None else _text("storage", storage),
+            tracker=_text("tracker", config["tracker"]),
             imports=_module_names(config["imports"]),
         )
 

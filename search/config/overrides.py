@@ -24,7 +24,9 @@ from spaces.errors import InputError, did_you_mean
 OPEN_GROUPS = frozenset({"space", "train", "network"})
 """Groups whose files need not state every key: their own readers know the valid ones and check them."""
 
-_NOT_IN_NAME = frozenset({"trials", "workers", "backend", "storage", "confirm", "results_dir", "study", "imports"})
+_NOT_IN_NAME = frozenset(
+    {"trials", "workers", "backend", "storage", "confirm", "results_dir", "study", "tracker", "imports"}
+)
 _MAX_NAME = 100
 _TEXT_KEYS = frozenset({"study", "results_dir", "storage", "data.path", "architecture", "folder", "output"})
 _GRAMMAR_CHARACTERS = re.compile(r"[A-Za-z0-9_\-./\\+$%*@?|:\s]*")
