@@ -18,7 +18,7 @@ from search.objective import Objective
 from search.report import network_file
 from search.reporting.files import replace_file
 from search.reporting.layers import layer_rows, layer_table
-from search.reporting.tables import completed
+from search.reporting.tables import completed, judged
 from search.reporting.text import is_missing, percent, readable_cost
 from search.stored import StoredStudy, load_study
 from spaces import Architecture, InputError
@@ -44,7 +44,7 @@ class Candidate:
     """Of its trial."""
     digest: str
     accuracy: float
-    """On the validation split: of its one training, or the mean where several have confirmed it."""
+    """On the validation split: the mean under other seeds where there is one, else that of its training."""
     costs: dict[str, float]
     """Those that are known, latency as measured where it was."""
 
@@ -157,9 +157,12 @@ def choose(
 
 def candidates(study: StoredStudy) -> Iterator[Candidate]:
     """The complete trials."""
-    for row in completed(study.trials).to_dict("records"):
+    trials = completed(study.trials)
+    for row, accuracy in zip(trials.to_dict("records"), judged(trials).tolist(), strict=True):
         costs = {name: row[name] for name in study.costs if not is_missing(row[name])}
-        yield Candidate(row["number"], row["digest"], row["accuracy"], costs)
+        if not is_missing(row.get("measured_ms")):
+            costs["latency_ms"] = row["measured_ms"]
+        yield Candidate(row["number"], row["digest"], accuracy, costs)
 
 
 def excess(one: Candidate, budgets: Mapping[str, float]) -> float:

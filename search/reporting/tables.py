@@ -15,30 +15,34 @@ from search.pareto import hypervolume, non_dominated
 from search.reporting.files import replace_file
 from search.reporting.text import is_missing
 
-TRIAL_COLUMNS = (
-    "number",
-    "state",
-    "accuracy",
-    "accuracy_top5",
-    "flops",
-    "params",
-    "latency_ms",
-    "latency_error",
-    "memory_access",
-    "activation_bytes",
-    "reward",
-    "epochs",
-    "seconds",
-    "digest",
-    "duplicate_of",
-    "failure",
-    "retried",
-)
-"""The columns every trials table opens with."""
+TRIAL_COLUMNS = {
+    "number": "of the trial, from 0 in the order in which they were proposed",
+    "state": "complete; stopped, early; failed; infeasible, beyond a hard limit and never trained; running; waiting to run again",
+    "accuracy": "share of the validation images classified rightly after the last epoch, 0 to 1",
+    "accuracy_top5": "share of them whose class is among the five best guesses; from 20 classes on",
+    "flops": "multiply-adds of one image",
+    "params": "number of weights",
+    "latency_ms": "milliseconds a forward pass, as predicted for the study's device; empty without one",
+    "latency_error": "relative standard deviation of that prediction",
+    "memory_access": "bytes that convolutions and linear layers read and write for one image, float32",
+    "activation_bytes": "the most bytes of activations that are alive at once for one image, float32",
+    "reward": "MnasNet's, accuracy x (cost / target)^w; its mean over the targets where they are a range",
+    "epochs": "epochs trained",
+    "seconds": "wall time of the training",
+    "digest": "16 hexadecimal digits that equal networks share; also the end of their names in front/",
+    "duplicate_of": "number of the trial that had trained the same before, whose outcome this one repeats",
+    "failure": "why it failed (diverged, out of memory, exception, worker lost), or which limit it exceeds and by what",
+    "retried": "why it was started again, where its worker was lost before",
+}
+"""The columns every trials table opens with, and what each holds."""
 
-LEARNT_COLUMNS = ("name", "accuracy_mean", "accuracy_std", "confirmations")
-"""Columns that follow where a trial has them: the name of a network that was enqueued; mean and standard deviation of accuracy
-under other seeds, and how many those were. Each further column is a decision."""
+LEARNT_COLUMNS = {
+    "name": "of a network that was enqueued, such as one of the literature",
+    "accuracy_mean": "mean accuracy under the other seeds of `confirm=`, the trial's own training left out",
+    "accuracy_std": "standard deviation of those accuracies",
+    "confirmations": "how many they are",
+}
+"""Columns that follow where a trial has them. Each further column is a decision."""
 
 STATES = ("complete", "stopped", "failed", "infeasible", "running", "waiting")
 """What a trial can be. Only complete ones, trained in full, can be on a front; a duplicate has its original's state."""

@@ -359,6 +359,7 @@ def settings(**changed: Any) -> dict[str, Any]:
         "trials": 40,
         "seed": 0,
         "confirm": 0,
+        "tracker": "none",
         "workers": None,
         "storage": None,
         "imports": [],
