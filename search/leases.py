@@ -21,6 +21,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from search.config.overrides import hide_password
 from spaces.errors import InputError
 
 LEASE_S = 30.0
@@ -199,4 +200,4 @@ def storage_reason(error: BaseException) -> str:
     while error.__cause__ is not None and not hasattr(error, "orig"):
         error = error.__cause__
     said = str(getattr(error, "orig", None) or error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
+    return hide_password(said.splitlines()[0]) if said else type(error).__name__

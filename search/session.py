@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from search.objective import COSTS, Objective
 from search.reporting.files import replace_file
 from search.reporting.progress import Ended, Progress, Status
 from search.samplers import make_sampler
-from search.storage import lock, num_trials, open_leases, open_storage, prepare_folder
+from search.storage import lock, num_trials, open_leases, open_storage, open_study, prepare_folder
 from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
@@ -154,12 +155,24 @@ def _report(study: Study, folder: Path, console: Console, command: str) -> None:
         console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
 
 
+def compare(configs: Sequence[RunConfig]) -> None:
+    """Says what the studies of a sweep came to, in one table, and keeps it in their results folder as sweep.csv."""
+    from search.records import read_study
+    from search.reporting.sweep import sweep_frame, sweep_summary
+
+    studies = [open_study(Path(config.results_dir) / config.study, config.storage, config.study) for config in configs]
+    frame = sweep_frame([read_study(study) for study in studies])
+    place = Path(configs[0].results_dir) / "sweep.csv"
+    replace_file(place, frame.to_csv(index=False))
+    Console().print(sweep_summary(frame, str(place)))
+
+
 def _next_command(trials: int, interrupted: bool) -> str:
     """The command that goes on: the same after an interruption, else one for more trials."""
     arguments = sys.argv[1:]
     if not interrupted:
         arguments = [*(a for a in arguments if not a.startswith("trials=")), f"trials={2 * trials}"]
-    command = shlex.join(["python", "-m", "search.run", *arguments])
+    command = hide_password(shlex.join(["python", "-m", "search.run", *arguments]))
     return f"the same command again; it goes on where it was stopped ({command})" if interrupted else command
 
 
@@ -170,4 +183,5 @@ def command() -> int:
         RunConfig.from_mapping,
         description="Searches for small, fast convolutional networks and writes the front to results/<study>/.",
         examples=EXAMPLES,
+        compare=compare,
     )

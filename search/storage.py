@@ -82,7 +82,7 @@ def open_storage(folder: Path, url: str | None) -> RDBStorage:
             f"storage: {error}; pip install 'smallnets[postgres]' brings psycopg, for postgresql+psycopg://"
         ) from error
     except (SQLAlchemyError, RuntimeError) as error:
-        raise InputError(f"storage: cannot open the storage ({hide_password(storage_reason(error))})") from error
+        raise InputError(f"storage: cannot open the storage ({storage_reason(error)})") from error
 
 
 def open_leases(url: str | None, name: str) -> Leases:
@@ -96,7 +96,7 @@ def open_leases(url: str | None, name: str) -> Leases:
     try:
         return PostgresLeases(url, name)
     except STORAGE_ERRORS as error:
-        raise InputError(f"storage: cannot open the storage ({hide_password(storage_reason(error))})") from error
+        raise InputError(f"storage: cannot open the storage ({storage_reason(error)})") from error
 
 
 def sqlite_path(folder: Path, url: str | None) -> Path | None:

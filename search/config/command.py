@@ -130,6 +130,7 @@ def run_command(
     config_name: str = "config",
     conf: Path = CONF,
     argv: Sequence[str] | None = None,
+    compare: Callable[[Sequence[T]], None] | None = None,
 ) -> int:
     """Run a command's `main` on the config of each job, and tell its user's mistakes in one line.
 
@@ -143,6 +144,7 @@ def run_command(
         config_name: the file in `conf` that the command starts from, without `.yaml`.
         conf: the folder of the config files.
         argv: arguments; None: those of the process.
+        compare: says what the jobs of a sweep came to, once all are done.
 
     Returns:
         The exit status: 2 after an InputError, 130 after Ctrl-C, else main's (of several jobs, the first that is not 0).
@@ -158,6 +160,8 @@ def run_command(
             return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
         jobs = [check(config) for config in compose(given, config_name, conf)]
         statuses = [main(job) or 0 for job in jobs]
+        if compare is not None and arguments.multirun:
+            compare(jobs)
         return next((status for status in statuses if status), 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -401,9 +401,14 @@ def test_a_database_that_is_none_is_refused_and_kept(home: Path) -> None:
 
 
 def test_multirun_makes_one_study_a_job(home: Path) -> None:
-    run(home, *QUICK[:-1], "-m", "seed=0,1", "space.width_multiplier=choice(0.5,1.0)", "trials=1")
-    folders = sorted(path.name for path in (home / "results").iterdir())
+    said = run(home, *QUICK[:-1], "-m", "seed=0,1", "space.width_multiplier=choice(0.5,1.0)", "trials=1")
+    folders = sorted(path.name for path in (home / "results").iterdir() if path.is_dir())
     assert len(folders) == 4
+    table = pd.read_csv(home / "results" / "sweep.csv")
+    assert sorted(table["study"]) == folders
+    assert (table["complete"] == 1).all()
+    assert "4 studies" in said
+    assert "sweep.csv" in said
     assert sorted(p.name for p in home.iterdir()) == ["own", "results"]
 
 

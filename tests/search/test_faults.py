@@ -1,0 +1,317 @@
+"""Faults injected for real into running searches: whatever dies, no finished trial is lost and none is counted twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from search.storage import open_study
+
+from .postgres import Server
+from .test_run import QUICK, TINY, run, start, wait_for
+
+SEARCH = [*QUICK, "sampler=random", "confirm=0"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder to work in, with a space of its own."""
+    (tmp_path / "own" / "space").mkdir(parents=True)
+    (tmp_path / "own" / "space" / "tiny.yaml").write_text(TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    pytest.importorskip("psycopg")
+    server = Server()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.close()
+
+
+class Cluster:
+    """Two Ray nodes on this machine, started as the documentation says, with a token."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)
+        token = Path(self._folder.name) / "token"
+        token.write_text("0123456789abcdef" * 4)
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        self._nodes = [self._start("--head", f"--port={port}", f"--temp-dir={self._folder.name}", "--num-cpus=1")]
+        self.add_node()
+
+    def add_node(self) -> None:
+        """Starts the second node."""
+        self._nodes[1:] = [self._start(f"--address={self.address}", "--num-cpus=1")]
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts a node and waits until it is up."""
+        command = [str(Path(sys.executable).parent / "ray"), "start", *arguments, "--block", "--disable-usage-stats"]
+        command += ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Ray runtime started" in line:
+                threading.Thread(target=process.stdout.read, daemon=True).start()
+                return process
+        raise AssertionError(said)
+
+    def raylet(self, node: int) -> int:
+        """The process id of a node's raylet."""
+        (pid,) = (pid for pid in children(self._nodes[node].pid) if "/raylet" in command_of(pid))
+        return pid
+
+    def workers(self, node: int) -> list[int]:
+        """The process ids of the actors that train on a node."""
+        return [pid for pid in children(self.raylet(node)) if command_of(pid).startswith("ray::_Worker")]
+
+    def kill_raylet(self, node: int) -> None:
+        """Takes a node away with all that it is doing."""
+        os.kill(self.raylet(node), signal.SIGKILL)
+        self._nodes[node].wait(timeout=60)
+
+    def close(self) -> None:
+        """Ends all processes of all nodes."""
+        for node in self._nodes:
+            with suppress(ProcessLookupError):
+                os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
+        self._folder.cleanup()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    pytest.importorskip("ray")
+    cluster = Cluster(monkeypatch)
+    yield cluster
+    cluster.close()
+
+
+def children(pid: int) -> list[int]:
+    with suppress(OSError):
+        found = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+        return [int(child) for line in found for child in line.split()]
+    return []
+
+
+def command_of(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    return ""
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+class Tally:
+    """What was done to a study, and what it cost."""
+
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self._folder = folder
+        self._url = url
+        self._known: dict[int, tuple[TrialState, list[float] | None]] = {}
+        self.faults = 0
+        self.lost = 0
+
+    def trials(self) -> list[FrozenTrial]:
+        try:
+            return open_study(self._folder, self._url, "quick").trials
+        except (ValueError, KeyError):  # the study does not exist yet
+            return []
+
+    def note(self, faults: int = 1) -> None:
+        """Takes in what became of the trials that had finished before the faults."""
+        now = {t.number: (t.state, t.values) for t in self.trials() if t.state.is_finished()}
+        self.faults += faults
+        self.lost += sum(now.get(number) != before for number, before in self._known.items())
+        self._known = now
+
+    @property
+    def num_finished(self) -> int:
+        return len(self._known)
+
+    def conclude(self, what: str, trials: int) -> None:
+        """Checks the finished study, and prints the figures."""
+        self.note(0)
+        originals = [t for t in self.trials() if "duplicate_of" not in t.user_attrs]
+        duplicated = len(originals) - len({t.user_attrs["digest"] for t in originals})
+        print(
+            f"{what}: faults injected {self.faults}, trials {len(originals)}, trials lost {self.lost}, duplicated {duplicated}"
+        )
+        assert (self.lost, duplicated) == (0, 0)
+        assert [t.state for t in originals] == [TrialState.COMPLETE] * trials
+
+
+def test_a_lost_node_and_a_killed_worker_cost_no_trial(home: Path, cluster: Cluster) -> None:
+    folder = home / "results" / "quick"
+    arguments = [
+        *SEARCH,
+        "backend=ray",
+        f"backend.address={cluster.address}",
+        "backend.retries=3",
+        "trials=3",
+        "workers=2",
+    ]
+    arguments += ["train.epochs=250", "data.limit=null"]
+    process = start(home, *arguments)
+    until(lambda: cluster.workers(0) and cluster.workers(1), process)
+    wait_for(process, folder, 2, TrialState.RUNNING)
+    time.sleep(3)  # some epochs
+    os.kill(cluster.workers(0)[0], signal.SIGKILL)
+    cluster.kill_raylet(1)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert "Traceback" not in out + err
+    tally = Tally(folder)
+    tally.note(2)
+    tally.conclude("a lost node and a killed worker", trials=3)
+    assert out.count("starts again: worker lost") == 2, out
+
+
+def test_a_driver_without_the_clusters_token_is_refused(
+    home: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = home / "token"
+    other.write_text("f" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(other))
+    said = run(home, *SEARCH, "backend=ray", f"backend.address={cluster.address}", status=2)
+    assert "the same token" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_is_waited_for(home: Path) -> None:
+    """A file system of 3 MB that something else fills up, and that has room again a little later."""
+    results = home / "small"
+    results.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(results)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        arguments = [*SEARCH, f"results_dir={results}", "trials=12", "workers=1", "train.epochs=5"]
+        process = start(home, *arguments)
+        tally = Tally(results / "quick")
+        wait_for(process, results / "quick", 2, TrialState.COMPLETE)
+        tally.note(0)
+        ballast = results / "ballast"
+        with suppress(OSError), ballast.open("wb") as file:
+            while True:
+                file.write(b"\0" * 4096)
+                file.flush()
+        assert process.stdout is not None
+        until_line = next(line for line in process.stdout if "cannot be used" in line)
+        assert "disk" in until_line
+        ballast.unlink()
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, out + err
+        assert "the storage is back" in out
+        tally.note()
+        tally.conclude("a full disk", trials=12)
+    finally:
+        subprocess.run(["umount", "-l", str(results)], check=True)
+
+
+@pytest.mark.slow
+def test_drivers_killed_at_many_moments_on_every_backend_and_storage(
+    home: Path, server: Server, cluster: Cluster
+) -> None:
+    """kill -9 of drivers, workers, a raylet and PostgreSQL; prints what it cost."""
+    rng = random.Random(0)
+    ray = ["backend=ray", f"backend.address={cluster.address}", "backend.retries=9"]
+    cases = {
+        "local processes, SQLite": ([], None, 9),
+        "Ray, SQLite": (ray, None, 6),
+        "local processes, PostgreSQL": ([f"storage={server.url}"], server.url, 6),
+    }
+    for name, (options, url, kills) in cases.items():
+        own = home / name.replace(" ", "-").replace(",", "")
+        arguments = [*SEARCH, *options, f"results_dir={own}", "workers=2", "train.epochs=20", "trials=40"]
+        tally = Tally(own / "quick", url)
+        for kill in range(kills):
+            process = start(home, *arguments)
+            if kill > 1:  # the first ones hit start-up
+                before = tally.num_finished
+
+                def more(tally: Tally = tally, before: int = before) -> bool:
+                    return sum(t.state.is_finished() for t in tally.trials()) > before
+
+                until(more, process)
+            time.sleep(rng.uniform(0, 10 if kill <= 1 else 0.5))
+            process.kill()
+            process.communicate()
+            tally.note()
+        process = start(home, *arguments)
+        if "Ray" in name:
+            until(lambda: cluster.workers(0), process)
+            time.sleep(2)
+            os.kill(cluster.workers(0)[0], signal.SIGKILL)
+            cluster.kill_raylet(1)
+            tally.note(2)
+        if url is not None:
+            time.sleep(5)
+            server.kill()
+            time.sleep(10)
+            server.start()
+            tally.note()
+        time.sleep(2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        assert process.returncode == 130
+        tally.note()
+        run(home, *arguments)
+        tally.conclude(name, trials=40)
+
+
+@pytest.mark.slow
+def test_a_driver_takes_over_what_another_one_that_was_killed_leaves_behind(home: Path, server: Server) -> None:
+    """Two drivers on one study, of which one dies in the middle; PostgreSQL crashes meanwhile."""
+    folder = home / "results" / "quick"
+    arguments = [*SEARCH, f"storage={server.url}", "workers=1", "train.epochs=20", "trials=30"]
+    tally = Tally(folder, server.url)
+    first = start(home, *arguments)
+    until(lambda: any(t.state is TrialState.COMPLETE for t in tally.trials()), first)
+    second = start(home, *arguments)
+    drivers = {None}
+    while len(drivers - {None}) < 2:
+        time.sleep(0.2)
+        drivers = {t.user_attrs.get("driver") for t in tally.trials() if t.state.is_finished()}
+    first.kill()
+    first.communicate()
+    tally.note()
+    server.kill()
+    time.sleep(10)
+    server.start()
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, out + err
+    assert "no sign of life" in out
+    assert "the storage is back" in out
+    tally.note()
+    tally.conclude("two drivers, PostgreSQL", trials=30)
