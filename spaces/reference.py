@@ -6,6 +6,7 @@ They are YAML files under `conf/`, read with OmegaConf: plain data, in which onl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,33 @@ def _load(path: Path) -> DictConfig:
     return config
 
 
+def refuse_resolvers(value: Any, where: str = "") -> None:
+    """Allows `${name.of.a.value}` alone: a downloaded file must not read the environment or run a resolver.
+
+    Args:
+        value: plain data, interpolations unresolved.
+        where: the dotted key of `value`.
+
+    Raises:
+        InputError: an interpolation that is more than a name.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            refuse_resolvers(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            refuse_resolvers(inner, f"{where}.{index}")
+    elif isinstance(value, str) and "${" in re.sub(r"\$\{\s*\.*[\w.\[\]-]+\s*\}", "", value):
+        raise InputError(
+            f"{where}: {value!r} is not allowed; an interpolation names another value, as ${{name.of.value}}"
+        )
+
+
 def _resolve(config: DictConfig, path: Path) -> dict[str, Any]:
+    try:
+        refuse_resolvers(OmegaConf.to_container(config, resolve=False))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     try:
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:

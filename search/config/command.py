@@ -9,7 +9,6 @@ grammar of the command line are used.
 import argparse
 import importlib
 import os
-import re
 import sys
 import textwrap
 import traceback
@@ -25,6 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from search.config.files import ConfigFiles, config_loader
 from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
 from spaces.errors import InputError, did_you_mean
+from spaces.reference import refuse_resolvers
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
@@ -274,7 +274,7 @@ def _check_choice(choice: Override, files: ConfigFiles) -> None:
 
 def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
     """The config with every interpolation replaced by the value it names, and every path made absolute."""
-    _refuse_resolvers(raw, "")
+    refuse_resolvers(raw)
     try:
         config = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -298,20 +298,6 @@ def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
     if result.get("study") is not None:
         check_study_name(result["study"])
     return result
-
-
-def _refuse_resolvers(value: Any, where: str) -> None:
-    """Allow `${name.of.a.value}` alone: a downloaded space must not read the environment or run a resolver."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _refuse_resolvers(inner, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _refuse_resolvers(inner, f"{where}.{index}")
-    elif isinstance(value, str) and "${" in re.sub(r"\$\{\s*\.*[\w.\[\]-]+\s*\}", "", value):
-        raise InputError(
-            f"{where}: {value!r} is not allowed; an interpolation names another value, as ${{name.of.value}}"
-        )
 
 
 def _help(

@@ -268,7 +268,7 @@ def test_a_second_driver_on_the_same_study_is_refused(home: Path) -> None:
 
 
 BLOCK = """
-import os, signal
+import os, signal, time
 import torch
 from torch import nn
 import spaces
@@ -289,6 +289,14 @@ class Faulty(nn.Module):
                 return self.conv(x) * float("nan")
             if self.fault == "memory":
                 torch.empty(2**50)
+            if self.fault == "crowded" and len(x) > 32:
+                torch.empty(2**50)
+            if self.fault == "grows":
+                self.kept = []
+                while True:
+                    self.kept.append(torch.ones(2**20))
+            if self.fault == "hangs":
+                time.sleep(10_000)
         return self.conv(x)
 
 spaces.BLOCKS["faulty"] = Faulty
@@ -299,16 +307,20 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
     """A user's own block from the command line, which fails in every way there is."""
     (home / "my_blocks.py").write_text(BLOCK)
     (home / "own" / "space" / "faulty.yaml").write_text(
-        "layers: [{block: faulty, channels: 8, fault: {choice: [none, raises, dies, diverges, memory]}}]"
+        "layers: [{block: faulty, channels: 8, fault: {choice: [none, raises, dies, diverges, memory, crowded, grows, hangs]}}]"
     )
-    run(
+    said = run(
         home,
         "--config-dir",
         "own",
         "space=faulty",
         "imports=[my_blocks]",
         "train.epochs=1",
-        "trials=5",
+        "train.batch_size=64",
+        "backend.trial_timeout_s=15",
+        "backend.trial_memory_mb=800",
+        "trials=8",
+        "confirm=0",
         "study=faults",
         "sampler=random",
     )
@@ -320,6 +332,9 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
         "dies": "failed",
         "diverges": "failed",
         "memory": "failed",
+        "crowded": "complete",
+        "grows": "failed",
+        "hangs": "failed",
     }
     reasons = originals["failure"]
     assert "the block's own words" in reasons["raises"]
@@ -328,6 +343,13 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
     assert "SIGKILL" in reasons["dies"]
     assert reasons["diverges"].startswith("diverged")
     assert reasons["memory"].startswith("out of memory")
+    assert reasons["grows"].startswith("out of memory")
+    assert reasons["hangs"].startswith("time limit")
+    retried = originals["retried"].dropna().to_dict()
+    assert retried["crowded"] == "out of memory with batch_size 64, now 32"
+    assert "SIGKILL" in retried["dies"]
+    assert set(retried) == {"crowded", "dies", "grows", "memory"}
+    assert said.count("starts again: ") == 4
 
 
 def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Path) -> None:
