@@ -11,20 +11,18 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import yaml
 from numpy.typing import NDArray
-from optuna.samplers import BaseSampler
 
-from search.costs import Costs
-from search.objective import Objective, front_points, reference_point
-from search.pareto import hypervolume, hypervolume_curve, non_dominated
-from search.study import Outcome, Study
-from spaces import Candidate, SearchSpace
+from search.objective import front_points, reference_point
+from search.pareto import hypervolume, non_dominated
+from search.study import NUM_REFERENCE
+from spaces import Candidate, SearchSpace, cost
 from spaces.costs import layer_costs
 
 Array = NDArray[np.float64]
@@ -41,44 +39,44 @@ class Problem:
     """Accuracy after each epoch; the last one counts."""
     front: Array
     """(k, 2) multiply-adds and accuracy of the true front, by rising multiply-adds."""
-    objective: Objective = field(default_factory=Objective)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    """All candidates by digest, where they can be listed."""
 
-    def study(self, sampler: BaseSampler, trials: int) -> Study:
-        """A study in memory."""
-        return Study(self.space, self.objective, sampler, optuna.storages.InMemoryStorage(), trials=trials)
+    @cached_property
+    def cost_range(self) -> tuple[float, float]:
+        """Least and greatest multiply-adds among the random architectures by which a study finds its targets."""
+        rng = np.random.default_rng(0)
+        costs = [cost(self.space.random(rng).architecture).flops for _ in range(NUM_REFERENCE)]
+        return min(costs), max(costs)
 
-    def points(self, study: Study, pairs: Array) -> tuple[Array, tuple[float, float]]:
-        """(n, 2) costs and accuracies as points for `search.pareto`, and the reference that belongs to them."""
-        low, high = study.reference["cost_range"]["flops"]
-        return front_points(pairs[:, 1], pairs[:, 0], low), reference_point(high, study.reference["chance"])
+    @cached_property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        return 1 / self.space.random(np.random.default_rng(0)).architecture.num_classes
 
-    def search(self, sampler: BaseSampler, trials: int) -> Array:
-        """Runs a search.
+    @property
+    def reference(self) -> tuple[float, float]:
+        """Of the hypervolume, in (log multiply-adds, -accuracy)."""
+        return reference_point(self.cost_range[1], self.chance)
 
-        Returns:
-            (n,) share of the true front's hypervolume after each evaluation; n < trials where the search ended early.
-        """
-        study = self.study(sampler, trials)
-        pairs = []
-        while (proposal := study.ask()) is not None:
-            curve = self.curve(proposal.candidate)
-            pairs.append((proposal.costs["flops"], curve[-1]))
-            study.tell(proposal.number, Outcome("complete", curve[-1], epochs=len(curve), curve=curve))
-        points, reference = self.points(study, np.array(pairs))
-        best, _ = self.points(study, self.front)
-        return hypervolume_curve(points, reference) / hypervolume(best, reference)
+    @cached_property
+    def hypervolume(self) -> float:
+        """Of the true front."""
+        return hypervolume(self.points(self.front), self.reference)
 
-    def oracle(self, study: Study, shares: tuple[float, ...], max_points: int = 1_000) -> list[int]:
+    def points(self, pairs: Array) -> Array:
+        """(n, 2) multiply-adds and accuracies as points for `search.pareto`, as a study measures them."""
+        return front_points(pairs[:, 1], pairs[:, 0], self.cost_range[0])
+
+    def oracle(self, shares: tuple[float, ...], max_points: int = 1_000) -> list[int]:
         """The fewest evaluations that reach each share of the hypervolume, if the truth were known.
 
         Exact for fronts of up to `max_points`, by dynamic programming; of larger ones a part is looked at, which may cost one more.
         """
-        points, (right, bottom) = self.points(study, self.front)
+        points, (right, bottom) = self.points(self.front), self.reference
         points = np.unique(points[non_dominated(points) & (points[:, 0] < right) & (points[:, 1] < bottom)], axis=0)
         if len(points) > max_points:
             points = points[np.unique(np.linspace(0, len(points) - 1, max_points).astype(int))]
-        truth, _ = self.points(study, self.front)
-        total = hypervolume(truth, (right, bottom))
         x, y = points.T
         # area[j]: the most that k points can dominate, j being the dearest of them; j after i gains what is right of j and below i
         after = np.arange(len(x)) > np.arange(len(x))[:, None]
@@ -86,7 +84,7 @@ class Problem:
         area = (bottom - y) * (right - x)
         needed, k = [], 1
         for share in shares:
-            while area.max() < share * total:
+            while area.max() < share * self.hypervolume:
                 area = np.maximum(area, (area[:, None] + strips).max(axis=0))
                 k += 1
             needed.append(k)
@@ -213,7 +211,7 @@ class _Chain:
         for width in _WIDTHS:
             candidate = self.space.candidate(self._decisions(width, 0, self.options[-1]))
             others = sum(self.flops[width, i, self.options[-1]] for i in range(len(_CHANNELS)))
-            fixed = Costs()(candidate.architecture)["flops"] - others
+            fixed = cost(candidate.architecture).flops - others
             states = {None: np.array([[fixed, self.width_bonus[width]]])}
             for i in range(len(_CHANNELS)):
                 states = self._step(width, i, states)  # type: ignore[arg-type, assignment]
@@ -238,9 +236,9 @@ def _accuracy(total: Array) -> Array:
 
 
 def chain(seed: int = 0) -> Problem:
-    """The large synthetic problem."""
+    """An instance of the large synthetic problem."""
     made = _Chain(seed)
-    return Problem("chain", made.space, made.curve, made.front())
+    return Problem(f"chain:{seed}", made.space, made.curve, made.front())
 
 
 def table(path: Path) -> Problem:
@@ -249,10 +247,17 @@ def table(path: Path) -> Problem:
     space = SearchSpace(described["space"], source=path.stem, **described["images"])
     with path.with_suffix(".csv").open(newline="") as file:
         rows = [*csv.DictReader(line for line in file if not line.startswith("#"))]
-    known, pairs = {}, []
+    curves, candidates, pairs = {}, {}, []
     for row in rows:
         candidate = space.candidate(json.loads(row["decisions"]))
-        curve = tuple(float(row[key]) for key in row if key.startswith("accuracy_"))
-        known[candidate.digest] = curve
-        pairs.append((Costs()(candidate.architecture)["flops"], curve[-1]))
-    return Problem(path.stem, space, lambda candidate: known[candidate.digest], _front_of(np.array(pairs, dtype=float)))
+        candidates[candidate.digest] = candidate
+        curves[candidate.digest] = tuple(float(row[key]) for key in row if key.startswith("accuracy_"))
+        pairs.append((cost(candidate.architecture).flops, curves[candidate.digest][-1]))
+    front = _front_of(np.array(pairs, dtype=float))
+    return Problem(path.stem, space, lambda candidate: curves[candidate.digest], front, candidates)
+
+
+def problem(name: str) -> Problem:
+    """By name: `chain:7` is the chain's instance 7, anything else a table in `tables/`."""
+    kind, _, seed = name.partition(":")
+    return chain(int(seed)) if kind == "chain" else table(TABLES / name)

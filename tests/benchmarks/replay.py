@@ -1,0 +1,166 @@
+"""How many evaluations samplers need to 90, 95 and 99 % of the true front's hypervolume in (log multiply-adds, accuracy).
+
+    python tests/benchmarks/replay.py [digits cifar10 chain:101] [--methods cost_aware,nsga2] [--seeds 10] [--minutes 14]
+
+Nothing is trained: `digits` and `cifar10` are replayed from tables of really trained networks, `chain:N` is instance N of a made-up
+problem of some 10^13 networks and a learning rate (see problems.py; rivals.py says how each method is set up). Every search is a row of `replay.csv`; what
+is there is not run again, so the command can be stopped, given in pieces and by several processes, and prints the whole table each time.
+
+A candidate that a method proposes again costs it nothing. A search ends where it reaches 99 %. The oracle is the fewest evaluations
+possible if the truth were known. Medians are over seeds; ">n" says that half of the seeds or more did not get there in n evaluations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import optuna
+from problems import Problem, problem
+from rivals import METHODS
+
+from search.pareto import Front
+from spaces import cost
+
+SHARES = (0.90, 0.95, 0.99)
+RESULTS = Path(__file__).parent / "replay.csv"
+MAX_REPEATS = 500
+"""Proposals in a row that were all known, after which a search ends."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What came of one search."""
+
+    problem: str
+    method: str
+    seed: int
+    to_90: float
+    """Evaluations; inf where it did not get there."""
+    to_95: float
+    to_99: float
+    evaluations: int
+    """When it ended."""
+    share: float
+    """Of the hypervolume, at the end."""
+    ask_s: float
+    """Processor seconds of one proposal, on average."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What was searched, how, and from which seed."""
+        return self.problem, self.method, self.seed
+
+    @property
+    def needed(self) -> tuple[float, float, float]:
+        """Evaluations to each of `SHARES`."""
+        return self.to_90, self.to_95, self.to_99
+
+
+named = cache(problem)
+
+
+def search(where: Problem, name: str, seed: int) -> Search:
+    """Runs one search to 99 % or its method's end."""
+    method = METHODS[name].make(where, seed)
+    front, shares = Front(where.reference), []
+    seen: set[str] = set()
+    repeats, spent, asked = 0, 0.0, 0
+    while len(seen) < METHODS[name].most and repeats < MAX_REPEATS and not (shares and shares[-1] >= SHARES[-1]):
+        start = time.process_time()
+        candidate = method.ask()
+        spent, asked = spent + time.process_time() - start, asked + 1
+        if candidate is None:
+            break
+        curve, flops = where.curve(candidate), cost(candidate.architecture).flops
+        method.tell(curve, flops)
+        repeats += 1
+        if candidate.digest not in seen:
+            repeats = 0
+            seen.add(candidate.digest)
+            front.add(*where.points(np.array([[flops, curve[-1]]]))[0])
+            shares.append(front.hypervolume / where.hypervolume)
+    needed = [next((i + 1.0 for i, share in enumerate(shares) if share >= goal), np.inf) for goal in SHARES]
+    return Search(where.name, name, seed, *needed, len(shares), round(shares[-1], 5), round(spent / asked, 4))
+
+
+def read(path: Path) -> dict[tuple[str, str, int], Search]:
+    """The searches that were run."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        kinds = {field.name: {"str": str, "int": int, "float": float}[str(field.type)] for field in fields(Search)}
+        rows = [Search(**{key: kind(row[key]) for key, kind in kinds.items()}) for row in csv.DictReader(file)]
+    return {row.key: row for row in rows}
+
+
+def write(path: Path, row: Search) -> None:
+    """Appends a search in one piece, so that several processes may."""
+    header = "" if path.exists() else ",".join(asdict(row)) + "\n"
+    cells = (f'"{value}"' if isinstance(value, str) else str(value) for value in asdict(row).values())
+    with path.open("a") as file:
+        file.write(header + ",".join(cells) + "\n")
+
+
+def median(values: Sequence[float], most: int) -> str:
+    """As text; where the middle was not reached, how far it was looked."""
+    middle = float(np.median(values))
+    return f"{middle:g}" if np.isfinite(middle) else f">{most}"
+
+
+def report(name: str, methods: Sequence[str], seeds: int, done: dict[tuple[str, str, int], Search]) -> None:
+    """Prints a problem's table."""
+    where = named(name)
+    size = f"{where.space.size:.3g}" if np.isfinite(where.space.size) else "infinitely many"
+    print(f"\n{name}: {size} candidates, {len(where.space.decisions)} decisions, {len(where.front)} on the true front")
+    print(f"{'evaluations to':28}{'seeds':>6}{'90%':>8}{'95%':>8}{'99%':>8}{'range at 99%':>16}{'x ours':>8}{'ask s':>8}")
+    print(f"{'oracle':34}" + "".join(f"{count:>8}" for count in where.oracle(SHARES)))
+    ours = [done[name, "cost_aware", seed].to_99 for seed in range(seeds) if (name, "cost_aware", seed) in done]
+    for method in methods:
+        rows = [done[name, method, seed] for seed in range(seeds) if (name, method, seed) in done]
+        if not rows:
+            continue
+        most = max(row.evaluations for row in rows)
+        columns = list(zip(*(row.needed for row in rows), strict=True))
+        best, worst = min(columns[2]), max(columns[2])
+        spread = f"{best:g}" if np.isfinite(best) else f">{most}"
+        spread += f" - {worst:g}" if np.isfinite(worst) else f" - >{most}"
+        middle = float(np.median(columns[2]))
+        bound = "" if np.isfinite(middle) else ">"
+        ratio = f"{bound}{min(middle, most) / np.median(ours):.1f}" if ours and np.isfinite(np.median(ours)) else ""
+        cells = "".join(f"{median(column, most):>8}" for column in columns)
+        print(f"{method:28}{len(rows):>6}{cells}{spread:>16}{ratio:>8}{np.median([r.ask_s for r in rows]):>8.2f}")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problems", nargs="*", default=["digits", "cifar10", "chain:101"])
+    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--minutes", type=float, default=np.inf, help="after which no further search is begun")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    methods = arguments.methods.split(",")
+    end = time.monotonic() + 60 * arguments.minutes
+    for seed in range(arguments.seeds):
+        for name in arguments.problems:
+            for method in methods:
+                if (name, method, seed) not in read(arguments.results) and time.monotonic() < end:
+                    row = search(named(name), method, seed)
+                    write(arguments.results, row)
+    for name in arguments.problems:
+        report(name, methods, arguments.seeds, read(arguments.results))
+
+
+if __name__ == "__main__":
+    main()
