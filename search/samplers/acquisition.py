@@ -31,6 +31,12 @@ OFFSET = 1e-3
 """Added to the error, so that a network without a single error has a logarithm."""
 
 
+_NODES, _WEIGHTS = (
+    values / scale for values, scale in zip(np.polynomial.hermite_e.hermegauss(7), (1, math.sqrt(2 * math.pi)))
+)
+"""Of Gauss-Hermite quadrature over a standard normal number."""
+
+
 def log_error(accuracy: ArrayLike) -> Array:
     """What the surrogate models; lower is better."""
     return np.log1p(OFFSET - np.asarray(accuracy, dtype=float))
@@ -78,19 +84,31 @@ class Incumbents:
             best = np.maximum(best, objective.reward(accuracy, cost, np.exp((left + right) / 2)).max(axis=0))
         return cls(objective, left, right, best)
 
-    def expected_improvement(self, mean: ArrayLike, std: ArrayLike, cost: ArrayLike) -> Array:
+    def expected_improvement(
+        self, mean: ArrayLike, std: ArrayLike, cost: ArrayLike, cost_error: ArrayLike = 0.0
+    ) -> Array:
         """The mean over targets of E[max(0, reward - best)].
 
         Args:
             mean: (n,) expected log error.
             std: (n,) its standard deviation, at least 0.
-            cost: (n,) exact costs.
+            cost: (n,) costs.
+            cost_error: (n,) relative standard deviation of each, where costs are predicted: they are then log-normal.
 
         Returns:
             (n,) improvements of the reward, at least 0.
         """
+        log_cost, error = np.log(np.asarray(cost, dtype=float)), np.asarray(cost_error, dtype=float)
+        if not error.any():
+            return self._at_exact_cost(mean, std, log_cost)
+        return sum(
+            weight * self._at_exact_cost(mean, std, log_cost + node * error)
+            for node, weight in zip(_NODES, _WEIGHTS, strict=True)
+        )
+
+    def _at_exact_cost(self, mean: ArrayLike, std: ArrayLike, log_cost: Array) -> Array:
         mean, std = np.asarray(mean, dtype=float)[:, None], np.asarray(std, dtype=float)[:, None]
-        log_cost = np.log(np.asarray(cost, dtype=float))[:, None]
+        log_cost = log_cost[:, None]
         width = self.right - self.left
         if self.objective.has_one_target:  # a cell without a width: it counts whole, on one side of the cost
             met, exceeded = (log_cost <= self.left) * 1.0, (log_cost > self.left) * 1.0

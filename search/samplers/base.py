@@ -23,7 +23,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search import confirm
-from search.objective import Objective
+from search.objective import COSTS, Objective
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace
 from spaces.space import Decisions
 from spaces.values import Choice, Float, Value
@@ -34,30 +34,40 @@ CostFunction = Callable[[Architecture], Mapping[str, float]]
 _MAX_POINTS = 50_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
-    """A candidate with what is known of it before training."""
+    """A candidate with what is known of it before training; its network is assembled where it is asked for."""
 
-    candidate: Candidate
+    space: SearchSpace = field(repr=False)
+    decisions: Decisions
+    """Those that are active."""
     costs: Mapping[str, float]
-    excess: float
+    cost_error: float = 0.0
+    """Relative standard deviation of the cost that accuracy is traded against; 0 where that is exact."""
+    excess: float = 0.0
     """How far it is beyond the hard limits, as the sum of log ratios; 0 where it keeps them."""
-    space: SearchSpace = field(repr=False, compare=False)
+    known_digest: str | None = None
+    """Of its architecture, where it is known without assembling it."""
+
+    @cached_property
+    def candidate(self) -> Candidate:
+        """Its architecture and hyperparameters."""
+        return self.space.candidate(self.decisions)
 
     @cached_property
     def row(self) -> Array:
         """(d,) its encoding."""
         return self.space.encode(self.decisions)
 
-    @property
-    def decisions(self) -> Decisions:
-        """What was decided."""
-        return self.candidate.decisions
-
     @cached_property
     def digest(self) -> str:
         """What equal candidates share."""
         return self.candidate.digest
+
+    @property
+    def architecture_digest(self) -> str:
+        """What candidates share that differ in hyperparameters at the most."""
+        return self.known_digest or self.candidate.architecture.digest
 
 
 @dataclass(frozen=True)
@@ -93,10 +103,17 @@ class Past:
         """Those in one state."""
         return [result for result in self.results if result.state == state]
 
+    def knows(self, point: Point) -> bool:
+        """Whether an equal candidate needs no second evaluation."""
+        return any(other.digest == point.digest for other in self._by_architecture.get(point.architecture_digest, ()))
+
     @cached_property
-    def digests(self) -> set[str]:
-        """Of all candidates that need no second evaluation."""
-        return {result.point.digest for result in self.results}
+    def _by_architecture(self) -> dict[str, list[Point]]:
+        """Found by what is stored, so that thousands of trials need not be assembled to compare them with one."""
+        found: dict[str, list[Point]] = {}
+        for result in self.results:
+            found.setdefault(result.point.architecture_digest, []).append(result.point)
+        return found
 
 
 class SpaceSampler(BaseSampler, ABC):
@@ -121,10 +138,11 @@ class SpaceSampler(BaseSampler, ABC):
         """
         self._space = space
         self._objective = objective
-        self._costs = costs
+        self._record: Callable[[Architecture], Mapping[str, Any]] = getattr(costs, "record", costs)
         self._distributions = {decision.name: _distribution(decision) for decision in space.decisions}
         self._ended: dict[int, Result | None] = {}
         self._points: dict[tuple[tuple[str, Value], ...], Point] = {}
+        self.__dict__.pop("_cost_names", None)
 
     @abstractmethod
     def propose(self, past: Past, number: int, rng: np.random.Generator) -> Decisions:
@@ -161,19 +179,37 @@ class SpaceSampler(BaseSampler, ABC):
         """A candidate with its costs, remembered.
 
         Raises:
-            InputError: an active decision is missing or not in its domain.
+            InputError: an active decision is missing or not in its domain, or no network can be made of them.
         """
         key = tuple(decisions.items())
         known = self._points.get(key)
         if known is None:
             candidate = self.space.candidate(decisions)
-            costs = self._costs(candidate.architecture)
-            excess = sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self._objective.limits.items())
-            known = Point(candidate, costs, excess, self.space)
+            costs = dict(self._record(candidate.architecture))
+            known = self._priced(candidate.decisions, costs)
+            known.__dict__["candidate"] = candidate
             if len(self._points) >= _MAX_POINTS:
                 self._points.clear()
             self._points[key] = known
         return known
+
+    def _priced(self, decisions: Decisions, record: Mapping[str, Any], digest: str | None = None) -> Point:
+        """A candidate whose costs are known.
+
+        Args:
+            decisions: those that are active.
+            record: its costs, and the error of latency where that is predicted.
+            digest: of its architecture.
+        """
+        costs = {name: float(record[name]) for name in COSTS if name in record}
+        error = float(record.get("latency_error", 0.0)) if self._objective.cost == "latency_ms" else 0.0
+        excess = sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self._objective.limits.items())
+        return Point(self.space, decisions, costs, error, excess, digest)
+
+    @cached_property
+    def _cost_names(self) -> tuple[str, ...]:
+        """Of the costs that every candidate has."""
+        return (*self.point(self.space.sample(np.random.default_rng(0))).costs,)
 
     def reseed_rng(self) -> None:
         """Takes another seed."""
@@ -230,10 +266,30 @@ class SpaceSampler(BaseSampler, ABC):
         kept = {name: value for name, value in fixed.items() if known[name].contains(value)}
         return {name: value for name, value in self.space.complete(kept, rng).items() if name not in fixed}
 
+    def _read_point(self, trial: FrozenTrial) -> Point:
+        """A trial's candidate, priced as the trial was; assembled anew only where its attributes do not say enough.
+
+        Raises:
+            InputError: its parameters are no decisions of the space.
+        """
+        known, digest = trial.user_attrs, trial.user_attrs.get("digest")
+        if not isinstance(digest, str) or not all(_is_cost(known.get(name)) for name in self._cost_names):
+            return self.point({name: trial.params[name] for name in self._distributions if name in trial.params})
+
+        def look_up(decision: Decision) -> Value:
+            if decision.name not in trial.params:
+                raise InputError(f"trial {trial.number} has no value for '{decision.name}'")
+            return trial.params[decision.name]
+
+        record = {name: known[name] for name in self._cost_names}
+        error = known.get("latency_error")
+        return self._priced(
+            self.space.decide(look_up), {**record, "latency_error": error if _is_cost(error) else 0.0}, digest
+        )
+
     def _read(self, trial: FrozenTrial) -> Result | None:
-        names = self._distributions.keys()
         try:
-            point = self.point({name: trial.params[name] for name in names if name in trial.params})
+            point = self._read_point(trial)
         except (InputError, TypeError):  # TypeError: a value that cannot even be looked up, such as a list
             return None
         if not trial.state.is_finished():
@@ -247,6 +303,10 @@ class SpaceSampler(BaseSampler, ABC):
             return Result(trial.number, point, "failed", ended=ended)
         state = "complete" if trial.state is TrialState.COMPLETE else "stopped"
         return Result(trial.number, point, state, accuracy, curve, ended)
+
+
+def _is_cost(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _has_front(trial: FrozenTrial) -> bool:

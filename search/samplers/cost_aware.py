@@ -8,6 +8,7 @@ reward, averaged over the targets, is greatest (`acquisition`).
 - A candidate still in training counts as if it had come out as predicted, so workers do not train neighbours of one spot.
 - What was trained again under other seeds is as many observations, from which the surrogate learns how noisy one is.
 - What was stopped early is an observation of its extrapolated end, with the variance of the extrapolation.
+- Incumbents are what the surrogate makes of the evaluated networks, so one lucky training does not end the search at its cost.
 - What failed is an observation of the worst accuracy so far with great variance: a reason to look elsewhere first.
 """
 
@@ -31,6 +32,8 @@ from spaces.space import Decisions
 
 MAX_FITTED = 160
 """Observations that hyperparameters are fitted to."""
+FIT_ALWAYS = 24
+"""Observations up to which each new one brings a new fit."""
 MAX_OBSERVED = 800
 """Observations that the surrogate holds: the nearest to the front, and others evenly from all trials."""
 
@@ -41,11 +44,17 @@ class Model(NamedTuple):
     posterior: Posterior
     mean: float
     std: float
+    results: list[Result]
+    """What it was told, in the order of the posterior's inputs."""
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """(m,) mean and (m,) standard deviation of the log error."""
+        """(m,) mean and (m,) standard deviation of the log error, without the noise of one training."""
         mean, std = self.posterior.predict(x)
         return self.mean + self.std * mean, self.std * std
+
+    def believe(self, x: Array) -> Model:
+        """As if (m, d) more inputs had come out as predicted."""
+        return self._replace(posterior=self.posterior.believe(x))
 
 
 class CostAwareSampler(SpaceSampler):
@@ -94,19 +103,20 @@ class CostAwareSampler(SpaceSampler):
         if len(past.results) < self._num_initial or len(complete) < 2:
             return self._spread(candidates, past, rng).decisions
         model = self._model(past)
+        complete = [result for result in model.results if result.state == "complete"]
         pending = [result.point for result in past.of("pending")]
-        if pending:
-            model = model._replace(posterior=model.posterior.believe(self._inputs(pending)))
         evaluated = [result.point for result in complete] + pending
-        accuracy = np.array([np.mean(result.accuracies) for result in complete])
-        believed = accuracy_of(model.predict(self._inputs(pending))[0]) if pending else np.empty(0)
-        incumbents = Incumbents.of(
-            self.objective, np.concatenate((accuracy, believed)), [*map(self.price, evaluated)], self._chance
-        )
+        inputs = self._inputs(evaluated)
+        # what the surrogate makes of a network, not what one training of it gave: the luckiest of many is not the best
+        believed = accuracy_of(model.predict(inputs)[0])
+        incumbents = Incumbents.of(self.objective, believed, [*map(self.price, evaluated)], self._chance)
+        if pending:
+            model = model.believe(inputs[len(complete) :])
 
         def score(points: Sequence[Point]) -> Array:
             mean, std = model.predict(self._inputs(points))
-            gain = incumbents.expected_improvement(mean, std, [*map(self.price, points)])
+            prices = [*map(self.price, points)]
+            gain = incumbents.expected_improvement(mean, std, prices, [point.cost_error for point in points])
             # where nothing can be gained any more, the uncertain comes first
             return gain + 1e-12 * std
 
@@ -117,11 +127,11 @@ class CostAwareSampler(SpaceSampler):
     def _first_new(self, points: Sequence[Point], scores: Array, past: Past) -> Point:
         """The best that was not evaluated; the best of all where everything was."""
         order = np.argsort(-scores, kind="stable")
-        return next((points[i] for i in order if points[i].digest not in past.digests), points[order[0]])
+        return next((points[i] for i in order if not past.knows(points[i])), points[order[0]])
 
     def _spread(self, candidates: list[Point], past: Past, rng: np.random.Generator) -> Point:
         """A candidate in a part of log cost of its own, far in its decisions from those before it."""
-        new = [point for point in candidates if point.digest not in past.digests]
+        new = [point for point in candidates if not past.knows(point)]
         if not new:
             return candidates[int(rng.integers(len(candidates)))]
         logs = np.log([self.price(point) for point in new])
@@ -162,14 +172,16 @@ class CostAwareSampler(SpaceSampler):
         mean, std = float(errors.mean()), float(errors.std())
         std = std if std > 1e-9 else 1.0
         chosen = self._choose(observed, MAX_OBSERVED)
-        y, extra = (errors[chosen] - mean) / std, (spread[chosen] / std) ** 2
-        x = self._inputs([observed[i].point for i in chosen])
-        few = self._choose([observed[i] for i in chosen], MAX_FITTED)
-        key = (*(observed[chosen[i]].number for i in few),)
+        results = [observed[i] for i in chosen]
+        y, extra = (errors - mean) / std, (spread / std) ** 2
+        few = self._choose(observed[: _num_fitted(len(observed))], MAX_FITTED)
+        key = (*(observed[i].number for i in few),)
         if key not in self._fitted:
             self._fitted.clear()
-            self._fitted[key] = fit(self._layout, x[few], y[few], extra[few], num_starts=1 if len(few) > 64 else 2)
-        return Model(Posterior(self._layout, self._fitted[key], x, y, extra), mean, std)
+            x = self._inputs([observed[i].point for i in few])
+            self._fitted[key] = fit(self._layout, x, y[few], extra[few], num_starts=1 if len(few) > 64 else 2)
+        x = self._inputs([result.point for result in results])
+        return Model(Posterior(self._layout, self._fitted[key], x, y[chosen], extra[chosen]), mean, std, results)
 
     def _choose(self, results: Sequence[Result], count: int) -> NDArray[np.int64]:
         """Indices of up to `count`: half the nearest to the front, half evenly from the rest."""
@@ -181,30 +193,46 @@ class CostAwareSampler(SpaceSampler):
         return np.sort(np.concatenate((order[: count // 2], even)))
 
     def _observations(self, past: Past) -> tuple[list[Result], Array, Array]:
-        """What has ended, as log errors with the standard deviation of what is not known of each."""
-        ended, stopped, failed = past.of("complete"), past.of("stopped"), past.of("failed")
+        """What has ended by number, as log errors with the standard deviation of what is not known of each."""
+        ended = past.of("complete")
         complete = [replace(result, accuracy=accuracy) for result in ended for accuracy in result.accuracies]
         errors = log_error([result.accuracy for result in complete])
-        drops = [_drop(result, ended) for result in stopped]
-        ends = log_error([result.accuracy for result in stopped]) + np.array([mean for mean, _ in drops])
-        unknown = np.array([std for _, std in drops])
-        worst = Result(-1, complete[0].point, "failed", float(accuracy_of(errors.max())))
-        poor = [Result(result.number, result.point, "failed", worst.accuracy) for result in failed]
-        return (
-            [*complete, *stopped, *poor],
-            np.concatenate((errors, ends, np.full(len(poor), errors.max()))),
-            np.concatenate((np.zeros(len(errors)), unknown, np.full(len(poor), max(float(errors.std()), 1e-3)))),
-        )
+        drops = _Drops(ended)
+        told = [(result, float(error), 0.0) for result, error in zip(complete, errors, strict=True)]
+        for result in past.of("stopped"):
+            mean, std = drops.after(len(result.curve))
+            told.append((result, float(log_error(result.accuracy)) + mean, std))
+        worst, doubt = float(errors.max()), max(float(errors.std()), 1e-3)
+        for result in past.of("failed"):
+            told.append((replace(result, accuracy=float(accuracy_of(worst))), worst, doubt))
+        told.sort(key=lambda one: one[0].number)
+        results, ends, unknown = zip(*told, strict=True)
+        return list(results), np.array(ends), np.array(unknown)
 
 
-def _drop(stopped: Result, complete: Sequence[Result]) -> tuple[float, float]:
-    """How the log error changes from where a trial was stopped to the end: mean and standard deviation in other trials."""
-    epochs = len(stopped.curve)
-    drops = [
-        float(log_error(result.accuracy) - log_error(result.curve[epochs - 1]))
-        for result in complete
-        if 0 < epochs < len(result.curve)
-    ]
-    if len(drops) < 3:
-        return -0.2, 0.5  # some is still to be learnt, nobody knows how much
-    return float(np.mean(drops)), float(np.std(drops)) + 0.05
+class _Drops:
+    """How the log error changes from some epoch to the end, in trials that went there."""
+
+    def __init__(self, complete: Sequence[Result]) -> None:
+        self._complete = complete
+        self._known: dict[int, tuple[float, float]] = {}
+
+    def after(self, epochs: int) -> tuple[float, float]:
+        """Mean and standard deviation of the change."""
+        if epochs not in self._known:
+            ends = [result for result in self._complete if 0 < epochs < len(result.curve)]
+            drops = log_error([r.accuracy for r in ends]) - log_error([r.curve[epochs - 1] for r in ends])
+            # some is still to be learnt, nobody knows how much
+            few = len(drops) < 3
+            self._known[epochs] = (-0.2, 0.5) if few else (float(drops.mean()), float(drops.std()) + 0.05)
+        return self._known[epochs]
+
+
+def _num_fitted(count: int) -> int:
+    """How many of the first observations hyperparameters are fitted to: all of few, then a tenth more each time.
+
+    So a fit serves several proposals, and is still a function of the trials alone.
+    """
+    if count <= FIT_ALWAYS:
+        return count
+    return int(FIT_ALWAYS * 1.1 ** math.floor(math.log(count / FIT_ALWAYS, 1.1)))

@@ -70,7 +70,7 @@ class Reinforce(SpaceSampler):
         for _ in range(MAX_DRAWS):
             decisions = self.space.decide(choose)
             point = self.point(decisions)
-            if not point.excess and point.digest not in past.digests:
+            if not point.excess and not past.knows(point):
                 break
         return decisions
 

@@ -241,8 +241,13 @@ def chain(seed: int = 0) -> Problem:
     return Problem(f"chain:{seed}", made.space, made.curve, made.front())
 
 
-def table(path: Path) -> Problem:
-    """A problem replayed from a table, `tables/<name>.yaml` for the space and `tables/<name>.csv` for the accuracies."""
+def table(path: Path, epochs: int | None = None) -> Problem:
+    """A problem replayed from a table, `<path>.yaml` for the space and `<path>.csv` for the accuracies.
+
+    Args:
+        path: without an ending.
+        epochs: trainings count as if they ended after so many; None: in full.
+    """
     described = yaml.safe_load(path.with_suffix(".yaml").read_text())
     space = SearchSpace(described["space"], source=path.stem, **described["images"])
     with path.with_suffix(".csv").open(newline="") as file:
@@ -251,13 +256,17 @@ def table(path: Path) -> Problem:
     for row in rows:
         candidate = space.candidate(json.loads(row["decisions"]))
         candidates[candidate.digest] = candidate
-        curves[candidate.digest] = tuple(float(row[key]) for key in row if key.startswith("accuracy_"))
+        curves[candidate.digest] = tuple(float(row[key]) for key in row if key.startswith("accuracy_"))[:epochs]
         pairs.append((cost(candidate.architecture).flops, curves[candidate.digest][-1]))
     front = _front_of(np.array(pairs, dtype=float))
-    return Problem(path.stem, space, lambda candidate: curves[candidate.digest], front, candidates)
+    name = path.stem if epochs is None else f"{path.stem}@{epochs}"
+    return Problem(name, space, lambda candidate: curves[candidate.digest], front, candidates)
 
 
 def problem(name: str) -> Problem:
-    """By name: `chain:7` is the chain's instance 7, anything else a table in `tables/`."""
+    """By name: `chain:7` is instance 7 of the chain, anything else a table; `digits@2` is the one of digits, as after 2 epochs."""
     kind, _, seed = name.partition(":")
-    return chain(int(seed)) if kind == "chain" else table(TABLES / name)
+    if kind == "chain":
+        return chain(int(seed))
+    stem, _, epochs = name.partition("@")
+    return table(TABLES / stem, int(epochs) if epochs else None)

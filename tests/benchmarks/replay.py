@@ -2,12 +2,18 @@
 
     python tests/benchmarks/replay.py [digits cifar10 chain:101] [--methods cost_aware,nsga2] [--seeds 10] [--minutes 14]
 
-Nothing is trained: `digits` and `cifar10` are replayed from tables of really trained networks, `chain:N` is instance N of a made-up
-problem of some 10^13 networks and a learning rate (see problems.py; rivals.py says how each method is set up). Every search is a row of `replay.csv`; what
-is there is not run again, so the command can be stopped, given in pieces and by several processes, and prints the whole table each time.
+Nothing is trained: `digits` and `cifar10` are replayed from tables of really trained networks, `chain:N` is instance N of a
+made-up problem of some 10^13 networks, each with a learning rate (see problems.py; rivals.py says how each method is set up).
+Every search is a row of `replay.csv`. What is there is not run again, so the command can be stopped, given in pieces and run by
+several processes; it prints all that is there each time.
 
-A candidate that a method proposes again costs it nothing. A search ends where it reaches 99 %. The oracle is the fewest evaluations
-possible if the truth were known. Medians are over seeds; ">n" says that half of the seeds or more did not get there in n evaluations.
+An evaluation is a whole training. Where `fidelity=halving` stops trainings (the methods that end in `_halving`), the epochs they
+took count as the part of a training that they are, and what was stopped dominates nothing. A candidate that a method proposes
+again costs it nothing. A search ends where it reaches 99 %. The oracle is the fewest evaluations possible if the truth were
+known. Medians are over seeds; ">n" says that half of the seeds or more did not get there in n evaluations.
+
+The sampler was tuned on `digits@2`, `digits@3` (the table of digits, as if trainings ended after 2 or 3 of their epochs), `chain:0`
+and `chain:1`, never on what is reported.
 """
 
 from __future__ import annotations
@@ -26,6 +32,8 @@ import optuna
 from problems import Problem, problem
 from rivals import METHODS
 
+from search.fidelity import Curve, Fidelity, Full, Halving
+from search.objective import Objective
 from search.pareto import Front
 from spaces import cost
 
@@ -46,7 +54,7 @@ class Search:
     """Evaluations; inf where it did not get there."""
     to_95: float
     to_99: float
-    evaluations: int
+    evaluations: float
     """When it ended."""
     share: float
     """Of the hypervolume, at the end."""
@@ -67,28 +75,41 @@ class Search:
 named = cache(problem)
 
 
-def search(where: Problem, name: str, seed: int) -> Search:
+def search(where: Problem, name: str, seed: int, most: int) -> Search:
     """Runs one search to 99 % or its method's end."""
-    method = METHODS[name].make(where, seed)
-    front, shares = Front(where.reference), []
+    method, most = METHODS[name].make(where, seed), min(most, METHODS[name].most)
+    fidelity = Halving(Objective(target=where.cost_range)) if METHODS[name].halving else Full()
+    front, shares, spent, curves = Front(where.reference), [0.0], [0.0], list[Curve]()
     seen: set[str] = set()
-    repeats, spent, asked = 0, 0.0, 0
-    while len(seen) < METHODS[name].most and repeats < MAX_REPEATS and not (shares and shares[-1] >= SHARES[-1]):
+    repeats, seconds, asked = 0, 0.0, 0
+    while len(seen) < most and repeats < MAX_REPEATS and shares[-1] < SHARES[-1]:
         start = time.process_time()
         candidate = method.ask()
-        spent, asked = spent + time.process_time() - start, asked + 1
+        seconds, asked = seconds + time.process_time() - start, asked + 1
         if candidate is None:
             break
-        curve, flops = where.curve(candidate), cost(candidate.architecture).flops
-        method.tell(curve, flops)
+        flops, whole = cost(candidate.architecture).flops, where.curve(candidate)
+        curve = train(whole, flops, fidelity, curves)
+        method.tell(curve, flops, **({"stopped": True} if len(curve) < len(whole) else {}))
         repeats += 1
         if candidate.digest not in seen:
             repeats = 0
             seen.add(candidate.digest)
-            front.add(*where.points(np.array([[flops, curve[-1]]]))[0])
+            curves.append(Curve(flops, curve, len(whole)))
+            if len(curve) == len(whole):
+                front.add(*where.points(np.array([[flops, curve[-1]]]))[0])
             shares.append(front.hypervolume / where.hypervolume)
-    needed = [next((i + 1.0 for i, share in enumerate(shares) if share >= goal), np.inf) for goal in SHARES]
-    return Search(where.name, name, seed, *needed, len(shares), round(shares[-1], 5), round(spent / asked, 4))
+            spent.append(spent[-1] + len(curve) / len(whole))
+    needed = [next((round(s, 2) for s, share in zip(spent, shares) if share >= goal), np.inf) for goal in SHARES]
+    return Search(where.name, name, seed, *needed, round(spent[-1], 2), round(shares[-1], 5), round(seconds / asked, 4))
+
+
+def train(curve: tuple[float, ...], flops: float, fidelity: Fidelity, others: Sequence[Curve]) -> tuple[float, ...]:
+    """As much of a recorded training as is run."""
+    for epoch in fidelity.rungs(len(curve)):
+        if not fidelity.goes_on(Curve(flops, curve[:epoch], len(curve)), others):
+            return curve[:epoch]
+    return curve
 
 
 def read(path: Path) -> dict[tuple[str, str, int], Search]:
@@ -109,7 +130,7 @@ def write(path: Path, row: Search) -> None:
         file.write(header + ",".join(cells) + "\n")
 
 
-def median(values: Sequence[float], most: int) -> str:
+def median(values: Sequence[float], most: float) -> str:
     """As text; where the middle was not reached, how far it was looked."""
     middle = float(np.median(values))
     return f"{middle:g}" if np.isfinite(middle) else f">{most}"
@@ -120,14 +141,16 @@ def report(name: str, methods: Sequence[str], seeds: int, done: dict[tuple[str, 
     where = named(name)
     size = f"{where.space.size:.3g}" if np.isfinite(where.space.size) else "infinitely many"
     print(f"\n{name}: {size} candidates, {len(where.space.decisions)} decisions, {len(where.front)} on the true front")
-    print(f"{'evaluations to':28}{'seeds':>6}{'90%':>8}{'95%':>8}{'99%':>8}{'range at 99%':>16}{'x ours':>8}{'ask s':>8}")
+    print(
+        f"{'evaluations to':28}{'seeds':>6}{'90%':>8}{'95%':>8}{'99%':>8}{'range at 99%':>16}{'x ours':>8}{'ask s':>8}"
+    )
     print(f"{'oracle':34}" + "".join(f"{count:>8}" for count in where.oracle(SHARES)))
     ours = [done[name, "cost_aware", seed].to_99 for seed in range(seeds) if (name, "cost_aware", seed) in done]
     for method in methods:
         rows = [done[name, method, seed] for seed in range(seeds) if (name, method, seed) in done]
         if not rows:
             continue
-        most = max(row.evaluations for row in rows)
+        most = round(max(row.evaluations for row in rows))
         columns = list(zip(*(row.needed for row in rows), strict=True))
         best, worst = min(columns[2]), max(columns[2])
         spread = f"{best:g}" if np.isfinite(best) else f">{most}"
@@ -145,6 +168,9 @@ def main() -> None:
     parser.add_argument("problems", nargs="*", default=["digits", "cifar10", "chain:101"])
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument(
+        "--most", type=int, default=10**6, help="evaluations of a search, where its method has no lower limit"
+    )
     parser.add_argument("--minutes", type=float, default=np.inf, help="after which no further search is begun")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -156,7 +182,7 @@ def main() -> None:
         for name in arguments.problems:
             for method in methods:
                 if (name, method, seed) not in read(arguments.results) and time.monotonic() < end:
-                    row = search(named(name), method, seed)
+                    row = search(named(name), method, seed, arguments.most)
                     write(arguments.results, row)
     for name in arguments.problems:
         report(name, methods, arguments.seeds, read(arguments.results))

@@ -1,7 +1,7 @@
 """The methods that `replay.py` compares, all behind one ask and tell.
 
-The project's own samplers run in a `Study`, as in a search. Optuna's and BoTorch's are handed what suits them: accuracy and the logarithm of
-the multiply-adds, which is what the hypervolume is measured in, and an encoding of the space, one of three:
+The project's own samplers run in a `Study`, as in a search. Optuna's and BoTorch's are handed what suits them: accuracy and the
+logarithm of the multiply-adds, in which the hypervolume is measured, and an encoding of the space, one of three:
 
 - `nested`: a decision exists only where it is active, as Optuna's users write it;
 - `flat`: all decisions exist always, options as categories, and inactive ones are ignored;
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import optuna
@@ -41,8 +41,8 @@ class Method(ABC):
         """The next candidate; None where it has no more."""
 
     @abstractmethod
-    def tell(self, curve: tuple[float, ...], flops: float) -> None:
-        """What the last candidate came to: its accuracy after each epoch, and its multiply-adds."""
+    def tell(self, curve: tuple[float, ...], flops: float, *, stopped: bool = False) -> None:
+        """What the last candidate came to: its accuracy after each epoch, its multiply-adds, and whether it was stopped early."""
 
 
 class Own(Method):
@@ -58,8 +58,9 @@ class Own(Method):
         self._number = -1 if proposal is None else proposal.number
         return None if proposal is None else proposal.candidate
 
-    def tell(self, curve: tuple[float, ...], flops: float) -> None:
-        self._study.tell(self._number, Outcome("complete", curve[-1], epochs=len(curve), curve=curve))
+    def tell(self, curve: tuple[float, ...], flops: float, *, stopped: bool = False) -> None:
+        state: Literal["stopped", "complete"] = "stopped" if stopped else "complete"
+        self._study.tell(self._number, Outcome(state, curve[-1], epochs=len(curve), curve=curve))
 
 
 class Optuna(Method):
@@ -83,7 +84,8 @@ class Optuna(Method):
             return ranked(decision.domain)[value]
         return value
 
-    def tell(self, curve: tuple[float, ...], flops: float) -> None:
+    def tell(self, curve: tuple[float, ...], flops: float, *, stopped: bool = False) -> None:
+        assert not stopped
         self._study.tell(self._trial, (curve[-1], math.log(flops)))
 
 
@@ -146,7 +148,8 @@ class Botorch(Method):
         self._asked.append(candidate)
         return candidate
 
-    def tell(self, curve: tuple[float, ...], flops: float) -> None:
+    def tell(self, curve: tuple[float, ...], flops: float, *, stopped: bool = False) -> None:
+        assert not stopped
         self._values.append((curve[-1], -math.log(flops)))
 
     def _random(self, count: int) -> list[Candidate]:
@@ -228,15 +231,16 @@ class Botorch(Method):
 
 
 class Entry(NamedTuple):
-    """How a method is made, and how many evaluations it is given at most."""
+    """How a method is made, how many evaluations it is given at most, and whether it stops trainings early."""
 
     make: Callable[[Problem, int], Method]
     most: int
+    halving: bool = False
 
 
-def own(name: str, most: int, **settings: Any) -> Entry:
+def own(name: str, most: int, *, halving: bool = False, **settings: Any) -> Entry:
     """One of the project's samplers by name."""
-    return Entry(lambda problem, seed: Own(problem, make_sampler({"name": name, **settings}, seed)), most)
+    return Entry(lambda problem, seed: Own(problem, make_sampler({"name": name, **settings}, seed)), most, halving)
 
 
 def optunas(kind: Callable[..., BaseSampler], encoding: str, most: int, **settings: Any) -> Entry:
@@ -246,6 +250,8 @@ def optunas(kind: Callable[..., BaseSampler], encoding: str, most: int, **settin
 
 METHODS: dict[str, Entry] = {
     "cost_aware": own("cost_aware", 300),
+    "cost_aware_halving": own("cost_aware", 300, halving=True),
+    "random_halving": own("random", 1000, halving=True),
     "random": optunas(RandomSampler, "flat", 1000),
     "tpe": optunas(TPESampler, "flat", 1000),
     "tpe_multivariate": optunas(TPESampler, "flat", 1000, multivariate=True),

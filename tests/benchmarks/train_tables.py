@@ -101,13 +101,15 @@ def provenance(name: str) -> str:
 
 
 def known_digests(path: Path) -> set[str]:
-    """Of the rows that are there."""
+    """Of the rows that are there; a row whose writing was interrupted is taken away."""
     if not path.exists():
         return set()
-    with path.open(newline="") as file:
-        rows: list[Mapping[str, str]] = [*csv.DictReader(line for line in file if not line.startswith("#"))]
-    # a row whose writing was interrupted has no decisions
-    return {row["digest"] for row in rows if row.get("decisions", "").endswith("}")}
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    rows: list[Mapping[str, str]] = [*csv.DictReader(line for line in whole.splitlines() if not line.startswith("#"))]
+    return {row["digest"] for row in rows}
 
 
 def make_table(name: str, path: Path, workers: int, limit: int | None) -> None:
