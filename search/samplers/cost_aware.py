@@ -15,6 +15,7 @@ reward, averaged over the targets, is greatest (`acquisition`).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -89,12 +90,15 @@ class CostAwareSampler(SpaceSampler):
 
     @cached_property
     def _layout(self) -> Layout:
-        domains = [decision.domain for decision in self.space.decisions]
-        num_costs = len(self._pool.cost_range)
-        widths = [*(domain.num_columns for domain in domains), *[1] * num_costs]
+        # the same decision of another layer is of the same kind
+        kinds = [re.sub(r"(?<=\.)\d+(?=\.|$)", "*", decision.name) for decision in self.space.decisions]
+        kinds += [f"cost {name}" for name in self._pool.cost_range]
+        widths = [decision.domain.num_columns for decision in self.space.decisions] + [1] * len(self._pool.cost_range)
+        groups = [list(dict.fromkeys(kinds)).index(kind) for kind in kinds]
         ordered = [width == 1 for width in widths]
-        is_cost = [False] * len(domains) + [True] * num_costs
-        return Layout(*(np.repeat(values, widths) for values in (np.arange(len(widths)), ordered, is_cost)))
+        is_cost = np.arange(len(kinds)) >= len(self.space.decisions)
+        columns = [np.repeat(values, widths) for values in (groups, ordered, is_cost)]
+        return Layout(columns[0], columns[1], columns[2], len(kinds))
 
     def propose(self, past: Past, number: int, rng: np.random.Generator) -> Decisions:
         """The decisions to evaluate next."""

@@ -21,9 +21,9 @@ NUM_FRESH = 64
 """Random candidates drawn anew for each proposal."""
 NUM_CHILDREN = 128
 """Mutants and crossings of good candidates for each proposal."""
-NUM_ROUNDS = 4
+NUM_ROUNDS = 6
 """Rounds of local search."""
-NUM_STARTS = 3
+NUM_STARTS = 4
 """Candidates whose neighbours are looked at in a round."""
 MAX_NEIGHBOURS = 24
 """Neighbours of one candidate that are looked at, drawn where there are more."""

@@ -8,9 +8,9 @@ The kernel is a sum of four, whose weights the marginal likelihood finds:
 - Matern 5/2 over all columns, for the rest.
 
 With forty trials and sixty decisions nearly all is learnt by the first two; a Matern kernel alone would have to see neighbours
-of a candidate before it could say anything about it. One relevance for each decision is shared by the last three: a
-decision with large effects is also one in which distance matters, and sharing needs fewer trials to find that out. All are
-at the maximum of their posterior.
+of a candidate before it could say anything about it. One relevance for each group of decisions (the same one of several
+layers, say) is shared by the last three: a decision with large effects is also one in which distance matters, and sharing needs
+fewer trials to find that out. All are at the maximum of their posterior.
 """
 
 from __future__ import annotations
@@ -35,16 +35,27 @@ class Layout:
     """Which columns belong together."""
 
     groups: NDArray[np.int64]
-    """(d,) group of each column, rising from 0: the columns of one decision, one group for each cost."""
+    """(d,) group of each column, from 0: the columns of decisions that are alike, one group for each cost."""
     ordered: NDArray[np.bool_]
     """(d,) columns that hold a position, not one of several options."""
     is_cost: NDArray[np.bool_]
     """(d,) columns that hold a cost."""
+    num_parts: int
+    """Number of decisions and costs."""
 
     @property
     def num_groups(self) -> int:
         """Number of relevances."""
-        return int(self.groups[-1]) + 1
+        return int(self.groups.max()) + 1
+
+    def distances(self, x: Array) -> Array:
+        """(g, n * n) squared distances of (n, d) inputs in each group."""
+        found = np.empty((self.num_groups, len(x), len(x)))
+        for group in range(self.num_groups):
+            part = x[:, self.groups == group]
+            squares = (part**2).sum(axis=1)
+            np.maximum(squares[:, None] + squares - 2 * part @ part.T, 0, out=found[group])
+        return found.reshape(self.num_groups, -1)
 
     def trend(self, x: Array) -> Array:
         """(n, p) features of the costs."""
@@ -77,6 +88,8 @@ class Hyperparameters:
 
     theta: Array
     """(6 + g,) weights of trend, main effects, interactions and Matern, noise variance, length scale; then g relevances."""
+    num_parts: int
+    """Of the layout."""
 
     @property
     def weights(self) -> Array:
@@ -95,8 +108,8 @@ class Hyperparameters:
 
     @property
     def relevance(self) -> Array:
-        """(g,) relevance of each group, divided by their number."""
-        return np.exp(self.theta[6:]) / (len(self.theta) - 6)
+        """(g,) relevance of each group, divided by the number of decisions and costs."""
+        return np.exp(self.theta[6:]) / self.num_parts
 
 
 class Prior:
@@ -134,7 +147,7 @@ def fit(
         minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_steps})
         for start in starts[:num_starts]
     ]
-    return Hyperparameters(min(found, key=lambda result: result.fun).x)
+    return Hyperparameters(min(found, key=lambda result: result.fun).x, layout.num_parts)
 
 
 class Loss:
@@ -145,14 +158,13 @@ class Loss:
         self.trend = trend @ trend.T  # (n, n)
         self.effects = layout.effects(x)  # (n, q)
         self.effect_groups = layout.effect_groups
-        starts = np.flatnonzero(np.diff(layout.groups, prepend=-1))
-        grouped = np.add.reduceat((x[:, None] - x[None]) ** 2, starts, axis=2)  # (n, n, g)
-        self.distances = np.ascontiguousarray(np.moveaxis(grouped, 2, 0)).reshape(layout.num_groups, -1)  # (g, n * n)
+        self.distances = layout.distances(x)  # (g, n * n)
+        self.num_parts = layout.num_parts
         self.y, self.extra_noise, self.prior = y, extra_noise, prior
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         """The loss at (6 + g,) `theta`, and its (6 + g,) gradient."""
-        n, given = len(self.y), Hyperparameters(theta)
+        n, given = len(self.y), Hyperparameters(theta, self.num_parts)
         (trend, main, pairs, local), relevance = given.weights, given.relevance
         effects = (self.effects * relevance[self.effect_groups]) @ self.effects.T
         r = _SQRT5 * np.sqrt(given.precision @ self.distances).reshape(n, n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,17 @@ def test_without_uncertainty_it_is_the_improvement_itself() -> None:
     better = incumbents.expected_improvement(log_error([0.8]), [0.0], [RANGE[0]])
     assert better == pytest.approx(0.3)
     assert incumbents.expected_improvement(log_error([0.4]), [0.0], [RANGE[0]]) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("target", [RANGE, 6e5])
+@pytest.mark.parametrize("cost", [1.5e5, 5.5e5, 4e6])
+def test_where_costs_are_predicted_it_is_the_mean_over_what_they_may_be(cost: float, target: Any) -> None:
+    mean, std, error = math.log(0.25), 0.3, 0.15
+    incumbents = Incumbents.of(Objective(target=target, alpha=-0.07, beta=-0.5), ACCURACY, COST)
+    found = incumbents.expected_improvement([mean], [std], [cost], [error])[0]
+    costs = cost * np.exp(error * np.random.default_rng(0).standard_normal(20_000))
+    gains = incumbents.expected_improvement(np.full(20_000, mean), np.full(20_000, std), costs)
+    assert found == pytest.approx(gains.mean(), rel=0.03)
 
 
 def test_nothing_dearer_than_every_target_is_an_improvement_where_targets_are_hard() -> None:

@@ -14,10 +14,11 @@ from optuna.trial import TrialState, create_trial
 
 from search.objective import Objective, front_points, reference_point
 from search.pareto import hypervolume
+from search.samplers.acquisition import accuracy_of
 from search.samplers.base import Past, Result
 from search.samplers.cost_aware import CostAwareSampler
 from search.study import Outcome, Proposal, Study
-from spaces import SearchSpace
+from spaces import Architecture, SearchSpace, cost
 from tests.search.conftest import instant_outcome
 
 MIXED: dict[str, Any] = {
@@ -123,6 +124,88 @@ def test_workers_at_the_same_time_train_different_things() -> None:
     rows = [study.space.encode(p.candidate.decisions) for p in together if p is not None]
     assert min(np.abs(a - b).sum() for i, a in enumerate(rows) for b in rows[:i]) > 0
     assert max(prices) - min(prices) > 0.5
+
+
+def test_no_two_workers_train_neighbours(small_space: SearchSpace) -> None:
+    study = study_of(small_space, trials=30)
+    for _ in range(14):
+        proposal = study.ask()
+        assert proposal is not None
+        study.tell(proposal.number, Outcome("complete", 0.5 + np.log(proposal.costs["flops"] / 1e4) / 20))
+    together = [proposal.candidate.decisions for proposal in (study.ask() for _ in range(4)) if proposal is not None]
+    for i, one in enumerate(together):
+        for other in together[:i]:
+            assert len(dict(one.items() ^ other.items())) > 1
+
+
+def test_one_lucky_training_is_not_believed(small_space: SearchSpace) -> None:
+    sampler = CostAwareSampler(seed=0)
+    study = study_of(small_space, sampler, trials=30)
+    rng = np.random.default_rng(0)
+    finish(study, lambda p: 0.5 + np.log(p.costs["flops"] / 1e4) / 20 + rng.normal(0, 0.01) + 0.2 * (p.number == 20))
+    past = sampler.past(study.optuna_study, -1)
+    lucky = past.results[20]
+    mean, _ = sampler._model(past).predict(sampler._inputs([lucky.point]))
+    assert accuracy_of(mean)[0] < lucky.accuracy - 0.05
+
+
+def wide(stages: int, options: int) -> SearchSpace:
+    """`options` to the power of `stages` networks."""
+    layers = [{"block": "conv", "channels": 8, "kernel_size": {"choice": [*range(1, options + 1)]}}] * stages
+    return SearchSpace({"layers": layers}, in_channels=1, num_classes=2, resolution=8)
+
+
+@pytest.mark.parametrize(("stages", "options", "size"), [(3, 10, 1e3), (10, 8, 1e9), (60, 4, 1e30)])
+def test_spaces_of_every_size(stages: int, options: int, size: float) -> None:
+    space = wide(stages, options)
+    assert space.size >= size
+    study = study_of(space, trials=25)
+
+    def kernels_of_two(proposal: Proposal) -> float:
+        wrong = np.mean([abs(int(kernel) - 2) for kernel in proposal.candidate.decisions.values()])  # type: ignore[arg-type]
+        return float(0.9 - 0.2 * wrong)
+
+    found = [kernels_of_two(proposal) for proposal in finish(study, kernels_of_two)]
+    assert max(found[8:]) > max(found[:8])
+
+
+def test_a_latency_that_is_predicted_counts_with_its_error(small_space: SearchSpace) -> None:
+    class Predicted:
+        """Prices by multiply-adds, sure of networks without repetitions alone."""
+
+        def __call__(self, architecture: Architecture) -> dict[str, float]:
+            return {"flops": cost(architecture).flops, "latency_ms": cost(architecture).flops / 1e4}
+
+        def record(self, architecture: Architecture) -> dict[str, float]:
+            return {**self(architecture), "latency_error": 0.3 if len(architecture.layers) > 3 else 0.0}
+
+    sampler = CostAwareSampler(seed=0)
+    sampler.bind(small_space, Objective(cost="latency_ms", target=(1.0, 50.0)), Predicted())
+    rng = np.random.default_rng(0)
+    points = [sampler.point(small_space.sample(rng)) for _ in range(30)]
+    assert {point.cost_error for point in points} == {0.0, 0.3}
+    assert all("latency_error" not in point.costs for point in points)
+    past = Past([Result(i, point, "complete", 0.5 + i / 100) for i, point in enumerate(points[:12])])
+    assert small_space.candidate(sampler.propose(past, 12, rng))
+
+
+def test_trials_are_known_by_what_is_stored_of_them(small_space: SearchSpace) -> None:
+    study = study_of(small_space, trials=9)
+    finish(study, lambda proposal: 0.5 + proposal.costs["flops"] / 1e7)
+    whole, bare = CostAwareSampler(seed=0), CostAwareSampler(seed=0)
+    for sampler in (whole, bare):
+        sampler.bind(small_space, study.objective, lambda architecture: {"flops": cost(architecture).flops})
+    edited = optuna.create_study(directions=["maximize", "minimize"])
+    for trial in study.optuna_study.trials:
+        trial.user_attrs = {"accuracy": trial.user_attrs["accuracy"], "flops": "many"}
+        edited.add_trial(trial)
+    stored, assembled = whole.past(study.optuna_study, -1), bare.past(edited, -1)
+    assert len(stored.results) == len(assembled.results) == 9
+    for one, other in zip(stored.results, assembled.results, strict=True):
+        assert one.point.costs == other.point.costs
+        assert one.point.decisions == other.point.decisions
+        assert stored.knows(other.point)
+        assert assembled.knows(one.point)
 
 
 def test_a_pending_candidate_counts_as_if_it_had_come_out_as_predicted() -> None:

@@ -11,6 +11,7 @@ LAYOUT = Layout(
     np.array([0, 1, 2, 2, 2, 3]),
     np.array([True, True, False, False, False, True]),
     np.array([False, False, False, False, False, True]),
+    num_parts=4,
 )
 """Two ordered decisions, one of three options, one cost."""
 
