@@ -8,7 +8,7 @@ reward, averaged over the targets, is greatest (`acquisition`).
 - A candidate still in training counts as if it had come out as predicted, so workers do not train neighbours of one spot.
 - What was trained again under other seeds is as many observations, from which the surrogate learns how noisy one is.
 - What was stopped early is an observation of its extrapolated end, with the variance of the extrapolation.
-- Incumbents are what the surrogate makes of the evaluated networks, so one lucky training does not end the search at its cost.
+- One lucky training is believed no further than the noise that the surrogate has learnt.
 - What failed is an observation of the worst accuracy so far with great variance: a reason to look elsewhere first.
 """
 
@@ -52,6 +52,25 @@ class Model(NamedTuple):
         """(m,) mean and (m,) standard deviation of the log error, without the noise of one training."""
         mean, std = self.posterior.predict(x)
         return self.mean + self.std * mean, self.std * std
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the log error of one training."""
+        return self.std * math.sqrt(self.posterior.hyperparameters.noise)
+
+    def believed(self, x: Array, accuracy: Sequence[float]) -> Array:
+        """(m,) log errors of evaluated networks: what they came to, but no better than the surrogate makes of them less its noise.
+
+        So the luckiest of many trainings is not taken for the best network.
+
+        Args:
+            x: (m, d) inputs.
+            accuracy: (n,) of the first n of them; the others are believed to be as predicted.
+        """
+        mean, _ = self.predict(x)
+        told = log_error(accuracy)
+        mean[: len(told)] = np.maximum(told, mean[: len(told)] - self.noise)
+        return mean
 
     def believe(self, x: Array) -> Model:
         """As if (m, d) more inputs had come out as predicted."""
@@ -103,16 +122,15 @@ class CostAwareSampler(SpaceSampler):
     def propose(self, past: Past, number: int, rng: np.random.Generator) -> Decisions:
         """The decisions to evaluate next."""
         candidates = self._pool.feasible(rng)
-        complete = past.of("complete")
-        if len(past.results) < self._num_initial or len(complete) < 2:
+        accuracy = {result.number: float(np.mean(result.accuracies)) for result in past.of("complete")}
+        if len(past.results) < self._num_initial or len(accuracy) < 2:
             return self._spread(candidates, past, rng).decisions
         model = self._model(past)
         complete = [result for result in model.results if result.state == "complete"]
         pending = [result.point for result in past.of("pending")]
         evaluated = [result.point for result in complete] + pending
         inputs = self._inputs(evaluated)
-        # what the surrogate makes of a network, not what one training of it gave: the luckiest of many is not the best
-        believed = accuracy_of(model.predict(inputs)[0])
+        believed = accuracy_of(model.believed(inputs, [accuracy[result.number] for result in complete]))
         incumbents = Incumbents.of(self.objective, believed, [*map(self.price, evaluated)], self._chance)
         if pending:
             model = model.believe(inputs[len(complete) :])
