@@ -116,7 +116,7 @@ class Prior:
     """Normal priors on the logarithms, for targets of variance 1."""
 
     def __init__(self, num_groups: int) -> None:
-        self.mean = np.concatenate((np.log([1.0, 1.0, 0.2, 0.5, 0.01]), [1.5], np.zeros(num_groups)))
+        self.mean = np.concatenate((np.log([1.0, 1.0, 0.2, 0.5, 0.1]), [1.5], np.zeros(num_groups)))
         self.std = np.concatenate(([1.5, 1.5, 1.5, 1.5, 2.0], [1.0], np.ones(num_groups)))
 
     def penalty(self, theta: Array) -> tuple[float, Array]:
