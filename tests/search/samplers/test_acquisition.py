@@ -77,7 +77,7 @@ def test_where_costs_are_predicted_it_is_the_mean_over_what_they_may_be(cost: fl
     found = incumbents.expected_improvement([mean], [std], [cost], [error])[0]
     costs = cost * np.exp(error * np.random.default_rng(0).standard_normal(20_000))
     gains = incumbents.expected_improvement(np.full(20_000, mean), np.full(20_000, std), costs)
-    assert found == pytest.approx(gains.mean(), rel=0.03)
+    assert found == pytest.approx(gains.mean(), rel=0.03, abs=1e-5)
 
 
 def test_nothing_dearer_than_every_target_is_an_improvement_where_targets_are_hard() -> None:
