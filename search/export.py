@@ -22,7 +22,7 @@ from search.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.reporting.card import model_card, preprocessing
 from search.reporting.files import replace_file
 from search.storage import prepare_folder
-from search.trained import CARD, RECORD, Record, Training, load_network, read_record, write_record
+from search.trained import CARD, RECORD, Training, TrainingRecord, load_network, read_record, write_record
 from spaces import InputError
 from spaces.errors import did_you_mean
 
@@ -60,6 +60,7 @@ def export(config: dict[str, Any]) -> None:
         "opset": file.opset,
         "bytes": len(file.content),
         **checked,
+        "accuracy_then": training.accuracy,
         "latency": latency,
         "command": shlex.join(["python", "-m", "search.export", *sys.argv[1:]]),
     }
@@ -70,6 +71,12 @@ def export(config: dict[str, Any]) -> None:
         f"accuracy of the file {100 * checked['accuracy']:.2f}%, PyTorch's {100 * checked['accuracy_torch']:.2f}%.",
         highlight=False,
     )
+    if checked["accuracy_torch"] != training.accuracy:
+        console.print(
+            f"At the end of its training, on {record.machine['hardware']}, it was {100 * training.accuracy:.2f}%.",
+            highlight=False,
+            markup=False,
+        )
     if latency is not None:
         console.print(
             f"{latency['median_ms']:.3g} ms ± {latency['iqr_ms'] / 2:.1g} on {latency['device']}"
@@ -80,7 +87,7 @@ def export(config: dict[str, Any]) -> None:
     console.print(f"Written to {path}; {CARD} says how to use it.", highlight=False, markup=False, soft_wrap=True)
 
 
-def chosen_training(folder: Path, seed: Any) -> tuple[Record, Training]:
+def chosen_training(folder: Path, seed: Any) -> tuple[TrainingRecord, Training]:
     """The record of a folder, and the training whose weights are exported.
 
     Raises:
@@ -120,7 +127,7 @@ def read_device(config: Mapping[str, Any]) -> Device | None:
     return device
 
 
-def read_images(record: Record) -> Data:
+def read_images(record: TrainingRecord) -> Data:
     """The images that the network was trained and tested on.
 
     Raises:
@@ -135,7 +142,7 @@ def read_images(record: Record) -> Data:
     return load_test(record.data, data)
 
 
-def metadata(record: Record, training: Training) -> dict[str, str]:
+def metadata(record: TrainingRecord, training: Training) -> dict[str, str]:
     """What the file says of itself; texts, as ONNX has it."""
     images = record.images
     return {
@@ -152,7 +159,7 @@ def metadata(record: Record, training: Training) -> dict[str, str]:
     }
 
 
-def time_file(file: OnnxFile, device: Device, record: Record) -> dict[str, Any]:
+def time_file(file: OnnxFile, device: Device, record: TrainingRecord) -> dict[str, Any]:
     """The latency of the file itself on this machine."""
     runtime = OnnxRuntime(device.threads, device.dtype)
     shape = (device.batch, record.architecture["in_channels"], *record.architecture["resolution"])

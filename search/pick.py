@@ -76,10 +76,11 @@ def pick(config: dict[str, Any]) -> None:
     listed = ", ".join(readable_cost(name, value) for name, value in best.costs.items())
     console.print(f"Trial {best.number}: {percent(best.accuracy)} on the validation images, {listed}.", highlight=False)
     shown = os.path.relpath(path)
-    command = train_command(
-        shown, f"trained/{best.number:04d}-{best.digest}", study.config, study.decisions(best.number)
-    )
-    console.print(f"Written to {shown}. To train it in full: {command}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Written to {shown}", highlight=False, markup=False, soft_wrap=True)
+    if {"choices", "data"} <= study.config.keys():  # a study driven from Python does not say what its images are
+        folder = f"trained/{best.number:04d}-{best.digest}"
+        command = train_command(shown, folder, study.config, study.decisions(best.number))
+        console.print(f"To train it in full: {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:

@@ -8,17 +8,36 @@ study.front("params")
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pandas as pd
 
-from search.records import read_study
+from search.records import read_record
 from search.reporting import tables
-from search.reporting.tables import known_costs
+from search.reporting.tables import StudyInfo, known_costs
 from search.storage import open_study
 from spaces import Architecture, InputError, cost, decode
+from spaces.errors import did_you_mean
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+FIGURES = (
+    "front",
+    "hypervolume",
+    "hypervolume_over_time",
+    "curves",
+    "importance",
+    "options",
+    "parallel",
+    "effort",
+    "timeline",
+)
+"""The figures of the page by name: the front; hypervolume over trials and over wall time; learning curves; importance of decisions;
+the fronts of one decision's options; parallel coordinates; where time went."""
 
 
 def load_study(name: str, results_dir: str | Path = "results", storage: str | None = None) -> StoredStudy:
@@ -49,8 +68,7 @@ class StoredStudy:
 
     def __init__(self, study: optuna.Study, folder: Path) -> None:
         self.folder = folder
-        self.trials, self.info = read_study(study)
-        self._user_attrs = study.user_attrs
+        self.record = read_record(study)
         self._trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
 
     @property
@@ -59,9 +77,19 @@ class StoredStudy:
         return self.info.name
 
     @property
-    def config(self) -> dict[str, Any]:
+    def trials(self) -> pd.DataFrame:
+        """A row for every trial; the columns of trials.csv."""
+        return self.record.trials
+
+    @property
+    def info(self) -> StudyInfo:
+        """What reports say beside the trials."""
+        return self.record.info
+
+    @property
+    def config(self) -> Mapping[str, Any]:
         """The resolved config of the search."""
-        return self._user_attrs["config"]
+        return self.record.config
 
     @property
     def costs(self) -> list[str]:
@@ -77,10 +105,42 @@ class StoredStudy:
         Raises:
             InputError: a cost that is not known of this study.
         """
-        cost = self.info.objective.cost if cost is None else cost
-        if cost not in (*self.costs, self.info.objective.cost):
-            raise InputError(f"the study '{self.name}' knows no cost '{cost}'; valid: {', '.join(self.costs)}")
-        return tables.front(self.trials, cost)
+        return tables.front(self.trials, self._known_cost(cost))
+
+    def figure(self, name: str, cost: str | None = None, decision: str | None = None) -> go.Figure:
+        """A figure of the study's page, by Plotly.
+
+        Args:
+            name: one of `FIGURES`.
+            cost: of "front", "options" and "parallel": its column; None: the cost that the search went by.
+            decision: of "options": whose options are compared, as layers.1.block, or a trait, as "2x2 filters".
+
+        Raises:
+            InputError: there is no such figure, cost or decision.
+        """
+        from search.reporting import figures
+
+        if name not in FIGURES:
+            raise InputError(f"there is no figure '{name}'{did_you_mean(name, FIGURES)}")
+        cost, record = self._known_cost(cost), self.record
+        if name == "options":
+            options = {info.decision: info for info in figures.gather_options(record, cost)}
+            if decision not in options:
+                raise InputError(f"options: there is no decision '{decision}'{did_you_mean(decision, options)}")
+            return figures.draw_options(options[decision])
+        draw: dict[str, Callable[[], go.Figure]] = {
+            "front": lambda: figures.draw_front(figures.gather_front(record, cost)),
+            "hypervolume": lambda: figures.draw_hypervolume(figures.gather_hypervolume(record)),
+            "hypervolume_over_time": lambda: figures.draw_hypervolume(figures.gather_hypervolume(record), "time"),
+            "curves": lambda: figures.draw_curves(figures.gather_curves(record)),
+            "importance": lambda: figures.draw_importance(figures.gather_importance(record)),
+            "parallel": lambda: figures.draw_parallel(
+                figures.gather_parallel(record, figures.gather_importance(record), cost)
+            ),
+            "effort": lambda: figures.draw_effort(figures.gather_effort(record)),
+            "timeline": lambda: figures.draw_timeline(figures.gather_effort(record)),
+        }
+        return draw[name]()
 
     def decisions(self, number: int) -> dict[str, Any]:
         """What was decided in a trial, by name."""
@@ -111,6 +171,12 @@ class StoredStudy:
                 f"trial {number} was trained with {' and '.join(changed)}: its blocks have changed; {self._way_on()}"
             )
         return architecture
+
+    def _known_cost(self, cost: str | None) -> str:
+        own = self.info.objective.cost
+        if cost not in (None, own, *self.costs):
+            raise InputError(f"the study '{self.name}' knows no cost '{cost}'; valid: {', '.join(self.costs)}")
+        return own if cost is None else cost
 
     def _way_on(self) -> str:
         modules = self.config.get("imports")

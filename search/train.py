@@ -30,7 +30,7 @@ from search.reporting.card import model_card, plus_minus
 from search.reporting.files import replace_file
 from search.storage import prepare_folder
 from search.trackers import Tracker, check_tracker, open_tracker
-from search.trained import CARD, Record, Training, describe_images, read_record, write_record, write_weights
+from search.trained import CARD, Training, TrainingRecord, describe_images, read_record, write_record, write_weights
 from search.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
 from spaces import Architecture, InputError, build, cost
 from spaces.errors import did_you_mean
@@ -65,7 +65,7 @@ def train_in_full(config: dict[str, Any]) -> None:
     folder = Path(config["folder"] or f"trained/{name}-{config['choices']['data']}").absolute()
     prepare_folder(folder, "folder")
     with take(folder):
-        wanted = Record(
+        wanted = TrainingRecord(
             network=name,
             digest=architecture.digest,
             architecture=architecture.to_dict(),
@@ -170,7 +170,7 @@ def describe_machine(torch_device: str) -> dict[str, str]:
     return {"hardware": hardware, "python": platform.python_version(), "torch": torch.__version__, "smallnets": ours}
 
 
-def take_up(folder: Path, wanted: Record) -> Record:
+def take_up(folder: Path, wanted: TrainingRecord) -> TrainingRecord:
     """The record that the folder holds of this training, else the new one.
 
     Raises:
@@ -193,14 +193,14 @@ def take_up(folder: Path, wanted: Record) -> Record:
 
 def train_seeds(
     folder: Path,
-    record: Record,
+    record: TrainingRecord,
     architecture: Architecture,
     data: Data,
     seeds: list[int],
     device: str,
     tracker: Tracker,
     console: Console,
-) -> Record:
+) -> TrainingRecord:
     """Trains the seeds that the record lacks, each kept as soon as it is done.
 
     Raises:
@@ -243,7 +243,7 @@ def train_seeds(
 
 def train_one(
     folder: Path,
-    record: Record,
+    record: TrainingRecord,
     architecture: Architecture,
     data: Data,
     seed: int,
@@ -267,7 +267,7 @@ def train_one(
         on_epoch=note,
         checkpoint=checkpoint_of(folder, seed),
     )
-    accuracy, top5 = evaluate(network, data, "test", resolution=architecture.resolution, device=device)
+    accuracy, top5 = evaluate(network, data, "test", resolution=architecture.resolution, device=device, exact=True)
     weights = f"seed-{seed}.safetensors"
     write_weights(folder / weights, network, {"digest": architecture.digest, "seed": str(seed)})
     return Training(seed, accuracy, top5, last[0].accuracy, last[0].loss, round(result.seconds, 2), weights)
@@ -295,7 +295,7 @@ def measure(device: Device, architecture: Architecture, console: Console) -> dic
     }
 
 
-def say(console: Console, folder: Path, record: Record) -> None:
+def say(console: Console, folder: Path, record: TrainingRecord) -> None:
     """The closing words."""
     seeds = f"{len(record.trainings)} trainings" if len(record.trainings) > 1 else "one training"
     text = f"{record.network}: {plus_minus(*record.accuracy())} of {record.images['sizes']['test']} test images"

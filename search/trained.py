@@ -42,7 +42,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Record:
+class TrainingRecord:
     """What results.json says."""
 
     network: str
@@ -101,7 +101,7 @@ def describe_images(data: Data) -> dict[str, Any]:
     }
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> TrainingRecord | None:
     """The record in a folder; None where there is none.
 
     Raises:
@@ -110,7 +110,7 @@ def read_record(folder: Path) -> Record | None:
     path = folder / RECORD
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**{**raw, "trainings": [Training(**one) for one in raw["trainings"]]})
+        return TrainingRecord(**{**raw, "trainings": [Training(**one) for one in raw["trainings"]]})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, LookupError) as error:
@@ -119,7 +119,7 @@ def read_record(folder: Path) -> Record | None:
         ) from error
 
 
-def write_record(folder: Path, record: Record, card: str) -> None:
+def write_record(folder: Path, record: TrainingRecord, card: str) -> None:
     """Writes results.json and the model card.
 
     Raises:
@@ -140,7 +140,7 @@ def write_weights(path: Path, network: nn.Module, notes: Mapping[str, str]) -> N
     replace_file(path, save(tensors, metadata=dict(notes)))
 
 
-def load_network(folder: Path, record: Record, training: Training) -> tuple[Architecture, nn.Module]:
+def load_network(folder: Path, record: TrainingRecord, training: Training) -> tuple[Architecture, nn.Module]:
     """A trained network as it was at the end of its training, on the CPU, in evaluation mode.
 
     Raises:

@@ -214,9 +214,12 @@ class _Run:
 
 @torch.inference_mode()
 def evaluate(
-    network: nn.Module, data: Data, split: str, *, resolution: Size, device: str = "cpu"
+    network: nn.Module, data: Data, split: str, *, resolution: Size, device: str = "cpu", exact: bool = False
 ) -> tuple[float, float | None]:
     """Accuracy and top-5 accuracy of a network on a split, 0..1; top-5 is None below `TOP5_CLASSES` classes.
+
+    Args:
+        exact: in full float32 on CUDA too, as the network will be used elsewhere.
 
     Raises:
         Diverged: an output that is NaN or infinite.
@@ -226,7 +229,8 @@ def evaluate(
     guesses = 5 if data.num_classes >= TOP5_CLASSES else 1
     right = torch.zeros(guesses, dtype=torch.int64, device=device)
     for x, labels in data.batches(split, batch_size, resolution=resolution, device=device):
-        with precision(device):
+        kernels = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=not exact)
+        with precision(device, exact), kernels:
             logits = network(x).float()
         if not torch.isfinite(logits).all():
             raise Diverged("the network's output became NaN or infinite")
@@ -236,9 +240,10 @@ def evaluate(
     return float(accuracies[0]), float(accuracies[4]) if guesses == 5 else None
 
 
-def precision(device: str) -> torch.autocast:
-    """bfloat16 where the hardware is made for it (CUDA), full precision elsewhere."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=device.startswith("cuda"))
+def precision(device: str, exact: bool = False) -> torch.autocast:
+    """bfloat16 where the hardware is made for it (CUDA), full precision elsewhere, or everywhere if `exact`."""
+    enabled = device.startswith("cuda") and not exact
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
 
 
 def learning_rates(settings: Mapping[str, Any], steps: int) -> list[float]:

@@ -315,7 +315,7 @@ def _help(
     lines += ["", "Any value inside a group, fixed or open, as group.key=value; --cfg job shows them all.", ""]
     lines += [
         "Options:",
-        "  -m, --multirun    one study for each of several values: seed=0,1,2 or 'seed=range(3)'",
+        "  -m, --multirun    one run for each of several values: seed=0,1,2 or 'seed=range(3)'",
         "  --config-dir DIR  adds your own files: DIR/space/mine.yaml is space=mine",
         "  --cfg job         prints the config and ends",
     ]

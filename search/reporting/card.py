@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from search.reporting.text import COST_LABELS, duration
 
 if TYPE_CHECKING:
-    from search.trained import Record
+    from search.trained import TrainingRecord
 
 MAX_CLASSES = 30
 """More class names than these are not listed; results.json has them all."""
@@ -20,7 +20,7 @@ def plus_minus(mean: float, deviation: float | None) -> str:
     return f"{100 * mean:.2f}%" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
-def model_card(folder: Path, record: Record) -> str:
+def model_card(folder: Path, record: TrainingRecord) -> str:
     """The card as Markdown.
 
     Args:
@@ -41,7 +41,7 @@ def model_card(folder: Path, record: Record) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _opening(record: Record) -> str:
+def _opening(record: TrainingRecord) -> str:
     images = record.images
     height, width = record.architecture["resolution"]
     seeds = "" if len(record.trainings) == 1 else f", mean ± standard deviation of {len(record.trainings)} trainings"
@@ -54,7 +54,7 @@ def _opening(record: Record) -> str:
     )
 
 
-def _results(record: Record) -> str:
+def _results(record: TrainingRecord) -> str:
     has_top5 = record.trainings[0].accuracy_top5 is not None
     head = [
         "seed",
@@ -76,7 +76,7 @@ def _results(record: Record) -> str:
     return f"## Results\n\n{_table(head, rows)}\n\n{note}"
 
 
-def _costs(record: Record) -> str:
+def _costs(record: TrainingRecord) -> str:
     rows = [[COST_LABELS[name], f"{value:,.0f}"] for name, value in record.costs.items()]
     rows.append(["Weights as float32 (MB)", f"{4 * record.costs['params'] / 1e6:.3f}"])
     latency = record.latency
@@ -89,7 +89,7 @@ def _costs(record: Record) -> str:
     return f"## Costs of one image\n\n{_table(['cost', 'value'], rows)}"
 
 
-def _data(record: Record) -> str:
+def _data(record: TrainingRecord) -> str:
     images, sizes = record.images, record.images["sizes"]
     names = images["class_names"]
     listed = ", ".join(map(plain, names[:MAX_CLASSES])) + (", ..." if len(names) > MAX_CLASSES else "")
@@ -105,7 +105,7 @@ def _data(record: Record) -> str:
     return f"## Data\n\n{_table(['', ''], rows)}"
 
 
-def _preprocessing(record: Record) -> str:
+def _preprocessing(record: TrainingRecord) -> str:
     steps = preprocessing(record.images, record.architecture["resolution"])
     return "## Preprocessing\n\n" + "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
 
@@ -133,7 +133,7 @@ def preprocessing(images: Mapping[str, Any], resolution: Sequence[int]) -> list[
     return steps
 
 
-def _training(record: Record) -> str:
+def _training(record: TrainingRecord) -> str:
     augment = "shifted by up to an eighth, mirrored" if record.images["augment"] else "none"
     seen = record.train["epochs"] * record.images["sizes"]["train"]
     rows = [[key, str(value)] for key, value in record.train.items()]
@@ -142,7 +142,7 @@ def _training(record: Record) -> str:
     return f"## Training\n\nFrom scratch, the same for every seed.\n\n{_table(['setting', 'value'], rows)}"
 
 
-def _use(record: Record) -> str:
+def _use(record: TrainingRecord) -> str:
     imports = "".join(f"import {module}  # brings its blocks\n" for module in record.imports)
     height, width = record.architecture["resolution"]
     shape = f"(1, {record.architecture['in_channels']}, {height}, {width})"
@@ -157,11 +157,16 @@ def _use(record: Record) -> str:
         return text
     export = record.export
     latency = export["latency"]
+    same = export["accuracy_then"] == export["accuracy_torch"]
+    then = "" if same else f", at the end of its training {100 * export['accuracy_then']:.2f}%"
     rows = [
         ["file", f"`{plain(export['file'])}`, opset {export['opset']}, input `image`, output `logits`, any batch"],
         ["weights", f"`{export['weights']}`"],
         ["greatest difference from PyTorch", f"{export['difference']:.2g} on {export['images']:,} test images"],
-        ["test top-1 of the file", f"{100 * export['accuracy']:.2f}%, PyTorch's {100 * export['accuracy_torch']:.2f}%"],
+        [
+            "test top-1 of the file",
+            f"{100 * export['accuracy']:.2f}%, PyTorch's {100 * export['accuracy_torch']:.2f}%{then}",
+        ],
         ["size (MB)", f"{export['bytes'] / 1e6:.3f}"],
     ]
     if latency is not None:
@@ -171,7 +176,7 @@ def _use(record: Record) -> str:
     return f"{text}\n\n## ONNX\n\nThe preprocessing is in the file's metadata too.\n\n{_table(['', ''], rows)}"
 
 
-def _reproduce(record: Record) -> str:
+def _reproduce(record: TrainingRecord) -> str:
     lines = [record.command, *([record.export["command"]] if record.export is not None else [])]
     where = "network.yaml beside this card is the network; with architecture=network.yaml the first command needs no other file."
     return "## Reproduce\n\n```sh\n" + "\n".join(lines) + f"\n```\n\n{where}"

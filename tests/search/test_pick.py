@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 from optuna.samplers import RandomSampler
 
@@ -18,7 +19,7 @@ from search.objective import Objective
 from search.outcome import Outcome
 from search.reporting.tables import completed
 from search.storage import DATABASE, open_database
-from search.stored import StoredStudy
+from search.stored import FIGURES, StoredStudy
 from search.study import Study
 from spaces import SearchSpace, cost, decode
 from spaces.reference import read_yaml
@@ -208,5 +209,16 @@ def test_a_study_is_read_from_python(done: StoredStudy, folder: Path) -> None:
         done.front("latency_ms")
     with pytest.raises(ValueError, match="did you mean 'done'"):
         search.load_study("dune")
+    for name in FIGURES:
+        decision = "layers.0.kernel_size" if name == "options" else None
+        figure = done.figure(name, decision=decision)
+        assert isinstance(figure, go.Figure)
+        assert figure.data or name in ("timeline", "importance"), name
+    drawn = {x for trace in done.figure("front", "params").data if trace.x is not None for x in trace.x}
+    assert set(done.front("params")["params"]) <= drawn
+    with pytest.raises(ValueError, match="no figure 'frond'; did you mean 'front'"):
+        done.figure("frond")
+    with pytest.raises(ValueError, match=r"no decision 'layers.0.kernel'; did you mean 'layers.0.kernel_size'"):
+        done.figure("options", decision="layers.0.kernel")
     with pytest.raises(AttributeError, match="no attribute 'load_studie'"):
         search.load_studie  # noqa: B018

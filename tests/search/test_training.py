@@ -413,3 +413,23 @@ def test_cuda_learns_and_repeats(digits: Data) -> None:
     ]
     assert curves[0] == curves[1]
     assert curves[0][-1] > 0.5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_goes_on_from_a_checkpoint_to_the_same_end(digits: Data, tmp_path: Path) -> None:
+    def run_on_cuda(checkpoint: Path | None, until: int = 5) -> Result:
+        network, settings = small(), {**SHORT, "epochs": 5}
+        return train(
+            network,
+            digits,
+            settings,
+            resolution=(8, 8),
+            seed=0,
+            device="cuda",
+            on_epoch=lambda epoch: epoch.epoch < until,
+            checkpoint=checkpoint,
+        )
+
+    run_on_cuda(tmp_path / "training.checkpoint", until=2)
+    assert run_on_cuda(tmp_path / "training.checkpoint").curve == run_on_cuda(None).curve
