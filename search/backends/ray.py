@@ -54,6 +54,9 @@ from spaces.errors import InputError
 REPORT_S = 1.0
 """An actor reports at most this often, besides at rungs and at the end: short epochs come together."""
 
+MAX_KEPT = 10_000
+"""Actors that wait for their next trial, at most."""
+
 CAPACITY_S = 5.0
 """How often the cluster is asked for its size, where that says how many trials run."""
 
@@ -81,10 +84,7 @@ class RayBackend:
         """The last checkpoint of jobs that have not finished: a lost one goes on from there."""
         self._door = _Door()
         self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
-        device = "cpu" if settings.accelerator == "cpu" or not settings.gpus else "cuda"
-        trainable = tune.with_parameters(
-            _Worker, data=data, imports=tuple(imports), device=device, settings=settings
-        )  # puts the images in the object store, once
+        trainable = self._make_trainable(data, imports)
         self._thread = threading.Thread(target=self._tune, args=(trainable,), daemon=True)
         self._thread.start()
 
@@ -137,6 +137,11 @@ class RayBackend:
             _kill(actor)
         self._thread.join(timeout=20)
         self._folder.cleanup()
+
+    def _make_trainable(self, data: Data, imports: Sequence[str]) -> Any:
+        """What Tune makes actors of; puts the images in the object store, once."""
+        device = "cpu" if self._settings.accelerator == "cpu" or not self._settings.gpus else "cuda"
+        return tune.with_parameters(_Worker, data=data, imports=tuple(imports), device=device, settings=self._settings)
 
     def _stop_overdue(self) -> None:
         """Ends the actors of trials that are past their time: whatever hangs there would not listen."""
@@ -311,6 +316,7 @@ class _Decisions(TrialScheduler):
     def __init__(self, door: _Door) -> None:
         super().__init__()
         self._door = door
+        self._keeps_actors = False
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = _number(trial)
@@ -324,6 +330,10 @@ class _Decisions(TrialScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         number = _number(trial)
+        if not self._keeps_actors and (cache := getattr(tune_controller, "_actor_cache", None)) is not None:
+            # Of two actors whose trials end together Tune would keep one, and start another process for the next trial: seconds.
+            cache.increase_max(trial.placement_group_factory, MAX_KEPT)
+            self._keeps_actors = True
         if result["waits"]:  # at a rung, and was told to stop there
             self._end(Finished(number, _stopped(self._door.epochs[number])))
             return

@@ -132,6 +132,14 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str] | None
         time.sleep(0.05)
 
 
+def kill_one(pids: list[int]) -> bool:
+    """Kills the first process, if there is one."""
+    if not pids:
+        return False
+    os.kill(pids[0], signal.SIGKILL)
+    return True
+
+
 class Tally:
     """What was done to a study, and what it cost."""
 
@@ -178,14 +186,14 @@ def test_a_lost_node_and_a_killed_worker_cost_no_trial(home: Path, cluster: Clus
         "backend=ray",
         f"backend.address={cluster.address}",
         "backend.retries=3",
-        "trials=3",
+        "trials=8",
         "workers=2",
     ]
     arguments += ["train.epochs=120", "data.limit=null"]
     process = start(home, *arguments)
     until(lambda: cluster.workers(0) and cluster.workers(1), process)
     time.sleep(1)  # some epochs
-    os.kill(cluster.workers(0)[0], signal.SIGKILL)
+    until(lambda: kill_one(cluster.workers(0)), process)
     cluster.kill_raylet(1)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
@@ -252,7 +260,7 @@ def test_drivers_killed_at_many_moments_on_every_backend_and_storage(
     }
     for name, (options, url, kills) in cases.items():
         own = home / name.replace(" ", "-").replace(",", "")
-        arguments = [*SEARCH, *options, f"results_dir={own}", "workers=2", "train.epochs=20", "trials=40"]
+        arguments = [*SEARCH, *options, f"results_dir={own}", "workers=2", "train.epochs=10", "trials=30"]
         tally = Tally(own / "quick", url)
         for kill in range(kills):
             process = start(home, *arguments)
@@ -269,9 +277,7 @@ def test_drivers_killed_at_many_moments_on_every_backend_and_storage(
             tally.note()
         process = start(home, *arguments)
         if "Ray" in name:
-            until(lambda: cluster.workers(0), process)
-            time.sleep(2)
-            os.kill(cluster.workers(0)[0], signal.SIGKILL)
+            until(lambda: kill_one(cluster.workers(0)), process)
             cluster.kill_raylet(1)
             tally.note(2)
         if url is not None:
@@ -286,7 +292,7 @@ def test_drivers_killed_at_many_moments_on_every_backend_and_storage(
         assert process.returncode == 130
         tally.note()
         run(home, *arguments)
-        tally.conclude(name, trials=40)
+        tally.conclude(name, trials=30)
 
 
 @pytest.mark.slow

@@ -1,0 +1,293 @@
+"""What a second worker, the driver, the storage and Ray cost.
+
+    python -m tests.benchmarks.cluster workers         # from one worker to two: share of linear, local processes and Ray
+    python -m tests.benchmarks.cluster driver          # the driver's own cost a trial: 64 workers that answer at once
+    python -m tests.benchmarks.cluster ray             # Ray's start, and its cost a trial beyond training
+    python -m tests.benchmarks.cluster rival           # Ray Tune's own OptunaSearch on the same trials
+    python -m tests.benchmarks.cluster gpu             # several candidates a GPU against one at a time
+
+`driver` and `rival` take [--trials 100 1000 5000]; PostgreSQL is measured where it is installed. `workers` means little unless the
+machine is otherwise idle: the load is printed with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from search.backends import make_backend, set_up_ray
+from search.backends.base import Backend, BackendSettings, Event, Finished, Job
+from search.data import load
+from search.driver import explore
+from search.leases import PostgresLeases
+from search.objective import Objective
+from search.outcome import Outcome
+from search.storage import open_database, open_storage
+from search.study import Study
+from spaces import load_space
+from tests.search.backends.test_local import make_job
+
+NUM_WORKERS = 64
+"""Simulated ones."""
+RIVAL_S = 300.0
+"""What the rival is given."""
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["workers", "driver", "ray", "rival", "gpu"])
+    parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 5000])
+    parser.add_argument("--backends", nargs="+", default=["sqlite", "postgresql", "ray"])
+    arguments = parser.parse_args()
+    set_up_ray(only_here=True)
+    if arguments.what == "workers":
+        for name in ("local", "ray"):
+            measure_workers(name)
+    elif arguments.what == "driver":
+        for kind in arguments.backends:
+            measure_driver(kind, arguments.trials)
+    elif arguments.what == "ray":
+        measure_ray()
+    elif arguments.what == "rival":
+        for trials in arguments.trials:
+            measure_rival(trials)
+    else:
+        measure_gpu()
+
+
+def measure_workers(name: str, jobs: int = 8, epochs: int = 60) -> None:
+    """The same trainings by one worker and by two: how much of twice the speed is reached."""
+    data = load({"source": "digits"})
+    wall = {}
+    for workers in (1, 2):
+        backend = make_backend(BackendSettings.from_config({"name": name, "accelerator": "cpu"}), workers, data, [])
+        run(backend, [make_job(number, epochs=1) for number in range(workers)])  # they have started
+        wall[workers] = run(backend, [make_job(number, epochs=epochs) for number in range(jobs)])
+        backend.close()
+    share = wall[1] / (2 * wall[2])
+    print(
+        f"{name}: {jobs} trainings take {wall[1]:.1f} s with one worker, {wall[2]:.1f} s with two: {share:.2f} of linear"
+        f" (load {os.getloadavg()[0]:.1f})"
+    )
+
+
+def run(backend: Backend, jobs: list[Job]) -> float:
+    """Seconds from the first start to the last end."""
+    start, waiting, ends = time.perf_counter(), deque(jobs), 0
+    while ends < len(jobs):
+        while waiting and backend.num_free:
+            backend.start(waiting.popleft())
+        ends += sum(isinstance(event, Finished) for event in backend.wait(0.5))
+    return time.perf_counter() - start
+
+
+class Instant:
+    """A backend whose workers have answered before they are asked."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+
+    @property
+    def num_free(self) -> int:
+        """Of the simulated workers."""
+        return NUM_WORKERS - len(self._jobs)
+
+    def start(self, job: Job) -> None:
+        """Takes a job."""
+        self._jobs.append(job)
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """The end of the first job."""
+        return [Finished(job.number, outcome_of(job.number)) for job in [self._jobs.pop(0)]]
+
+    def answer(self, number: int, go_on: bool) -> None:
+        """Nobody waits."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def outcome_of(number: int) -> Outcome:
+    """Some accuracy."""
+    accuracy = 0.5 + (number * 2654435761 % 1000) / 2000
+    return Outcome("complete", accuracy, None, 3, 0.0, (accuracy / 3, accuracy / 2, accuracy))
+
+
+class Timed(optuna.samplers.RandomSampler):
+    """A sampler that counts its own time."""
+
+    seconds = 0.0
+
+    def sample_independent(self, *arguments: Any) -> Any:
+        """As the random sampler."""
+        start = time.perf_counter()
+        value = super().sample_independent(*arguments)
+        self.seconds += time.perf_counter() - start
+        return value
+
+
+def measure_driver(kind: str, counts: list[int]) -> None:
+    """Seconds a trial that the driver and the storage take, by the number of trials."""
+    space = load_space("shuffle_agg", in_channels=1, num_classes=10, resolution=8)
+    server = None
+    if kind == "postgresql":
+        from tests.search.postgres import Server
+
+        server = Server()
+        os.environ.update(server.environment)
+    costs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for trials in counts:
+            name, sampler = f"driver-{trials}", Timed(seed=0)
+            if server is not None:
+                storage, leases = open_storage(Path(), server.url), PostgresLeases(server.url, name)
+            else:
+                storage, leases = open_database(Path(folder) / f"{name}.db"), None
+            study = Study(space, Objective(), sampler, storage, name=name, trials=trials, leases=leases)
+            backend = make_instant_ray() if kind == "ray" else Instant()
+            start = time.perf_counter()
+            explore(study, backend, seed=0, retries=0, watch=lambda *_: None)
+            seconds = time.perf_counter() - start
+            costs.append((seconds - sampler.seconds) / trials)
+            print(
+                f"{kind}: {trials} trials in {seconds:.1f} s, {trials / seconds:.0f} a second; a trial {1e3 * costs[-1]:.2f} ms, "
+                f"and the sampler {1e3 * sampler.seconds / trials:.2f} ms",
+                flush=True,
+            )
+    if server is not None:
+        server.close()
+    print(
+        f"{kind}: from {counts[0]} to {counts[-1]} trials the cost of one grows by a factor of {costs[-1] / costs[0]:.2f}"
+    )
+
+
+def make_instant_ray() -> Backend:
+    """Ray with as many actors as simulated workers, that answer without training."""
+    import ray
+    from ray import tune
+
+    from search.backends.ray import RayBackend
+
+    class InstantTrial(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self._job = config["job"]
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._job = new_config["job"]
+            return True
+
+        def step(self) -> dict[str, Any]:
+            end = Finished(self._job.number, outcome_of(self._job.number))
+            return {"events": [end], "state": None, "waits": False, "done": True}
+
+    class InstantRay(RayBackend):
+        def _make_trainable(self, *_: Any) -> Any:
+            return InstantTrial
+
+    ray.shutdown()
+    settings = BackendSettings.from_config({"name": "ray", "cpus": 1})
+    backend = InstantRay(settings, NUM_WORKERS, load({"source": "digits", "limit": 100}))
+    run(backend, [make_job(number) for number in range(NUM_WORKERS)])  # the actors have started
+    return backend
+
+
+def measure_ray(jobs: int = 40) -> None:
+    """Ray's start-up, and what a trial takes beyond its training."""
+    data = load({"source": "digits", "limit": 200})
+    for name in ("local", "ray"):
+        start = time.perf_counter()
+        backend = make_backend(BackendSettings.from_config({"name": name, "accelerator": "cpu"}), 1, data, [])
+        run(backend, [make_job(0, epochs=1)])
+        began_s = time.perf_counter() - start
+        training_s, ends, start = 0.0, 0, time.perf_counter()
+        backend.start(make_job(1, epochs=3))
+        while ends < jobs:
+            for event in backend.wait(0.5):
+                if isinstance(event, Finished):
+                    ends += 1
+                    training_s += event.outcome.seconds
+                    if ends < jobs:
+                        backend.start(make_job(ends + 1, epochs=3))
+        beyond_s = (time.perf_counter() - start - training_s) / jobs
+        backend.close()
+        print(
+            f"{name}: the first trial has ended after {began_s:.1f} s; a trial takes {beyond_s:.3f} s beyond its training"
+        )
+
+
+def measure_rival(trials: int) -> None:
+    """Ray Tune with its OptunaSearch, as its documentation shows it, on trials that end at once."""
+    import ray
+    from ray import tune
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    space = load_space("shuffle_agg", in_channels=1, num_classes=10, resolution=8)
+
+    def define(trial: optuna.Trial) -> None:
+        space.decide(lambda decision: suggest(trial, decision))
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report({"accuracy": 0.5, "flops": 1.0})
+
+    if not ray.is_initialized():
+        ray.init(
+            address="local", num_cpus=NUM_WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    search = OptunaSearch(define, metric=["accuracy", "flops"], mode=["max", "min"], sampler=sampler)
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(train, {"cpu": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=ConcurrencyLimiter(search, NUM_WORKERS),
+                num_samples=trials,
+                reuse_actors=True,
+                time_budget_s=RIVAL_S,
+            ),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+        )
+        start = time.perf_counter()
+        results = tuner.fit()
+        seconds = time.perf_counter() - start
+    done = sum(bool(result.metrics) and "accuracy" in result.metrics for result in results)
+    print(f"OptunaSearch: {done} of {trials} trials in {seconds:.1f} s, {done / seconds:.0f} a second")
+
+
+def suggest(trial: optuna.Trial, decision: Any) -> Any:
+    """A decision's value by Optuna's names."""
+    from search.study import _suggest
+
+    return _suggest(trial, decision)
+
+
+def measure_gpu(jobs: int = 16, epochs: int = 30) -> None:
+    """Trials an hour on one GPU: four candidates at a time against one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        print("gpu: there is none here")
+        return
+    data = load({"source": "digits"})
+    rates = {}
+    for share in (1, 0.25):
+        settings = BackendSettings.from_config({"name": "ray", "cpus": 1, "gpus": share, "accelerator": "cuda"})
+        workers = round(1 / share)
+        backend = make_backend(settings, workers, data, [])
+        run(backend, [make_job(number, epochs=1) for number in range(workers)])
+        rates[share] = 3600 * jobs / run(backend, [make_job(number, epochs=epochs) for number in range(jobs)])
+        backend.close()
+        print(f"gpu: {workers} at a time, {rates[share]:.0f} trials an hour")
+    print(f"gpu: four candidates a GPU do {rates[0.25] / rates[1]:.2f} times the work of one")
+
+
+if __name__ == "__main__":
+    main()
