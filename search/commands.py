@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spaces.reference import CONF, read_yaml
@@ -30,9 +30,10 @@ def train_command(architecture: str, folder: str, config: Mapping[str, Any], dec
     return shlex.join(["python", "-m", "search.train", *arguments, f"folder={written(folder)}"])
 
 
-def export_command(folder: str) -> str:
-    """The command that exports what `train_command` left in a folder."""
-    return shlex.join(["python", "-m", "search.export", f"folder={written(folder)}"])
+def export_command(folder: str, imports: Sequence[str] = ()) -> str:
+    """The command that exports what `train_command` left in a folder; `imports` are the modules that brought its blocks."""
+    modules = [f"imports={written(imports)}"] if imports else []
+    return shlex.join(["python", "-m", "search.export", f"folder={written(folder)}", *modules])
 
 
 def written(value: Any) -> str:

@@ -43,7 +43,9 @@ def export(config: dict[str, Any]) -> None:
     console = Console()
     folder = Path(config["folder"])
     record, training = chosen_training(folder, config["seed"])
-    import_user_modules(record.imports if config["imports"] is None else config["imports"])
+    import_user_modules(
+        config["imports"]
+    )  # those that the folder names are not imported unasked: it may be a stranger's
     device = read_device(config["device"])
     path = Path(config["output"] or folder / "model.onnx")
     prepare_folder(path.parent, "output")

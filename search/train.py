@@ -303,7 +303,7 @@ def say(console: Console, folder: Path, record: TrainingRecord) -> None:
         text += f", top-5 {plus_minus(*record.accuracy('accuracy_top5'))}"
     console.print(f"{text} ({seeds}).", highlight=False)
     console.print(f"Weights and {CARD} are in {folder}", highlight=False, markup=False, soft_wrap=True)
-    command = export_command(str(shown_path(folder)))
+    command = export_command(str(shown_path(folder)), record.imports)
     console.print(f"To export it: {command}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -367,7 +367,7 @@ class StudyPage:
         return {
             "placeholder": _PLACEHOLDER,
             "train": list(shown),
-            "export": export_command(f"trained/{_PLACEHOLDER}"),
+            "export": export_command(f"trained/{_PLACEHOLDER}", config.get("imports") or ()),
             "trials": trials,
         }
 

@@ -24,7 +24,7 @@ from search import export, train
 from search.data import load, load_test
 from search.onnx_file import OnnxFile
 from search.trained import read_record
-from spaces import build, decode
+from spaces import BLOCKS, build, decode
 from spaces.reference import read_yaml
 
 SMALL: dict[str, Any] = {
@@ -124,6 +124,44 @@ def test_from_a_description_to_a_verified_file(
         "`model.onnx`",
     ):
         assert said in card, said
+
+
+OWN = """
+from torch import nn
+from spaces import BLOCKS
+
+
+class Doubled(nn.Module):
+    def __init__(self, in_channels, out_channels, stride=1):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, 1)
+
+    def forward(self, x):
+        return self.conv(x).relu() * 2
+
+
+BLOCKS["doubled"] = Doubled
+"""
+
+
+def test_blocks_of_ones_own_go_all_the_way(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "doubling.py").write_text(OWN)
+    (home / "net.yaml").write_text(yaml.safe_dump({**SMALL, "layers": [{"block": "doubled", "channels": 8}]}))
+    monkeypatch.syspath_prepend(str(home))
+    try:
+        assert run(monkeypatch, train, *QUICK, "seeds=[0]", "imports=[doubling]") == 0
+        command = "python -m search.export folder=trained/net-digits 'imports=[doubling]'"
+        assert command in " ".join(capsys.readouterr().out.split())
+        BLOCKS.pop("doubled")
+        assert run(monkeypatch, export, "folder=trained/net-digits") == 2
+        assert "imports=[doubling] brings its own blocks" in capsys.readouterr().err
+        sys.modules.pop("doubling")
+        assert run(monkeypatch, export, "folder=trained/net-digits", "imports=[doubling]") == 0
+    finally:
+        BLOCKS.pop("doubled", None)
+        sys.modules.pop("doubling", None)
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
