@@ -6,6 +6,7 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from filelock import FileLock, Timeout
@@ -145,8 +146,10 @@ def open_database(path: Path) -> RDBStorage:
     Raises:
         InputError: the file is no such database.
     """
+    # SQLite's own way to write a path: in a study's name, `?`, `#`, `%` and braces mean something to SQLAlchemy or Optuna
+    url = f"sqlite:///file:{quote(str(path.absolute()))}?uri=true"
     try:
-        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     except (SQLAlchemyError, RuntimeError) as error:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
         raise InputError(

@@ -38,9 +38,11 @@
       this.settings = source.settings();
       this.cost = this.settings.cost;
       this.over = "trials";
-      this.option = "0";
+      this.option = root.querySelector("[data-switch=option]").value;
       this.hidden = new Set(this.settings.hidden);
       this.figures = new Map();
+      this.ended = new AbortController();
+      this.parts = {};
       this.charts = [...root.querySelectorAll("[data-chart]")];
       this.detail = document.getElementById("detail");
       this.tip = document.getElementById("tip");
@@ -83,10 +85,11 @@
         const trial = target.closest("[data-trial]");
         if (trial) this.open(Number(trial.dataset.trial), trial);
       });
+      const { signal } = this.ended;
       document.addEventListener("keydown", (event) => {
         if (event.key === "Escape" && !this.detail.hidden) this.close();
-      });
-      for (const query of [dark, narrow]) query.addEventListener("change", () => this.redraw());
+      }, { signal });
+      for (const query of [dark, narrow]) query.addEventListener("change", () => this.redraw(), { signal });
     }
 
     showCost(cost) {
@@ -368,7 +371,7 @@
 
     async listOptions() {
       const model = await this.source.model();
-      const options = model.options[this.cost]?.[Number(this.option)] ?? [];
+      const options = model.options[this.cost]?.[this.option] ?? [];
       const head = ["Option", "Trials", "Best accuracy", "Hypervolume", "On its front"];
       const rows = options.map(([label, trials, best, volume, members]) =>
         make("tr", {}, make("td", {}, label), ...[String(trials), percent(best), volume.toPrecision(4), String(members)].map((text) =>
@@ -380,26 +383,45 @@
         make("tbody", {}, ...rows)));
     }
 
-    // New data while a search runs: parts of the text at once, charts as far as they are seen; whatever a reader set stays.
+    // Lets go of everything outside the page's own elements.
+    end() {
+      this.ended.abort();
+      this.observer.disconnect();
+      for (const chart of this.charts) Plotly.purge(chart);
+    }
+
+    // New data while a search runs: the text at once, charts as far as they are seen. Whatever a reader set stays.
     async refresh(parts) {
-      for (const [name, html] of Object.entries(parts)) {
-        if (this.parts?.[name] === html) continue;
-        const place = this.root.querySelector(`[data-part=${name}]`);
-        const focused = place.contains(document.activeElement) ? document.activeElement.dataset : {};
-        const open = [...place.querySelectorAll("details")].map((details) => details.open);
-        place.innerHTML = html; // escaped where it was made
-        place.querySelectorAll("details").forEach((details, i) => (details.open = open[i] ?? details.open));
-        const [key, value] = Object.entries(focused)[0] ?? [];
-        if (key) place.querySelector(`[data-${key}="${CSS.escape(value)}"]`)?.focus({ preventScroll: true });
-      }
-      this.parts = { ...this.parts, ...parts };
-      this.markLegend();
-      for (const table of this.root.querySelectorAll(".table[data-cost]")) table.hidden = table.dataset.cost !== this.cost;
-      const select = this.root.querySelector("[data-switch=option]");
-      if ([...select.options].some(({ value }) => value === this.option)) select.value = this.option;
+      this.say(parts);
       this.figures.clear();
       this.redraw();
       if (this.seen.has(this.table.container)) await this.fillTable();
+    }
+
+    // Parts of the text, by name, as HTML that was escaped where it was made.
+    say(parts) {
+      for (const [name, html] of Object.entries(parts)) {
+        if (this.parts[name] === html) continue;
+        this.parts[name] = html;
+        const place = this.root.querySelector(`[data-part=${name}]`);
+        const [key, value] = (place.contains(document.activeElement) && Object.entries(document.activeElement.dataset)[0]) || [];
+        const open = [...place.querySelectorAll("details")].map((details) => details.open);
+        place.innerHTML = html;
+        place.querySelectorAll("details").forEach((details, i) => (details.open = open[i] ?? details.open));
+        if (key) place.querySelector(`[data-${key}="${CSS.escape(value)}"]`)?.focus({ preventScroll: true });
+      }
+      this.markLegend();
+      for (const table of this.root.querySelectorAll(".table[data-cost]")) table.hidden = table.dataset.cost !== this.cost;
+      if (parts.options !== undefined) this.chooseOption();
+    }
+
+    // Keeps the option that was chosen, where it is still there.
+    chooseOption() {
+      const select = this.root.querySelector("[data-switch=option]");
+      const chosen = this.option;
+      if ([...select.options].some(({ value }) => value === chosen)) select.value = chosen;
+      this.option = select.value;
+      if (this.option !== chosen) this.redraw("options");
     }
   }
 

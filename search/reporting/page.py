@@ -45,7 +45,6 @@ from search.reporting.files import replace_file
 from search.reporting.networks import DrawnLayer, read_network
 from search.reporting.record import Record, kinds_of
 from search.reporting.tables import (
-    TRIAL_COLUMNS,
     best_trial,
     count_states,
     decision_columns,
@@ -72,6 +71,10 @@ HERE = Path(__file__).parent
 SCRIPTS = ("network.js", "table.js", "page.js")
 """What draws the page in the browser, in the order in which it is read."""
 
+SLOW_FRAGMENTS = ("options", "importance", "curves")
+"""Parts of the page's text that come with the chart of the same name."""
+
+_FILES = 'The same in tables: <a href="trials.csv">trials.csv</a>, one row a trial; <a href="front.csv">front.csv</a>, the front.'
 _SYMBOLS = {  # the markers of the figure, drawn again for the legend
     "front": '<circle cx="8" cy="8" r="5.5" fill="var(--front)"/>',
     "dominated": '<circle cx="8" cy="8" r="3.8" fill="none" stroke="var(--dominated)" stroke-width="1.6"/>',
@@ -148,7 +151,7 @@ def embedded(data: Any) -> str:
 
 
 def _script(name: str, data: Any) -> str:
-    return f'<script type="application/json" id="{name}">{embedded(data)}</script>'
+    return f'<script type="application/json" id="{escape(name)}">{embedded(data)}</script>'
 
 
 class StudyPage:
@@ -184,8 +187,16 @@ class StudyPage:
         return gather_curves(self.record)
 
     @cached_property
-    def _options(self) -> dict[str, list[OptionsInfo]]:
-        return {cost: gather_options(self.record, cost) for cost in self.costs}
+    def _options(self) -> dict[str, dict[str, OptionsInfo]]:
+        """By cost, then by a key that stays the trait's or decision's own while more of them come."""
+        positions = {name: str(position) for position, name in enumerate(decision_columns(self.record.trials))}
+        return {
+            cost: {
+                f"with {info.decision}" if info.is_trait else positions[info.decision]: info
+                for info in gather_options(self.record, cost)
+            }
+            for cost in self.costs
+        }
 
     @cached_property
     def _effort(self) -> EffortInfo:
@@ -195,8 +206,8 @@ class StudyPage:
         """What `figure` knows."""
         for cost in self.costs:
             yield f"front:{cost}"
-            for i in range(len(self._options[cost])):
-                yield f"options:{cost}:{i}"
+            for key in self._options[cost]:
+                yield f"options:{cost}:{key}"
         yield from ("importance", "parallel", "hypervolume:trials", "hypervolume:time", "curves", "effort", "timeline")
 
     def figure(self, name: str) -> dict[str, Any]:
@@ -223,8 +234,8 @@ class StudyPage:
         if kind == "front":
             return draw_front(self._front(rest))
         if kind == "options":
-            cost, _, position = rest.partition(":")
-            return draw_options(self._options[cost][int(position)])
+            cost, _, key = rest.partition(":")
+            return draw_options(self._options[cost][key])
         if kind == "hypervolume":
             return draw_hypervolume(gather_hypervolume(record), rest)
         draw = {
@@ -244,8 +255,12 @@ class StudyPage:
             "hidden": list(_HIDDEN_AT_FIRST),
         }
 
-    def body(self) -> str:
-        """The page's HTML, charts and tables of trials still empty."""
+    def body(self, footer: str = _FILES) -> str:
+        """The page's HTML, charts and tables of trials still empty.
+
+        Args:
+            footer: its last line, as HTML.
+        """
         cost_buttons = "".join(
             f'<label><input type="radio" name="cost" value="{cost}"{" checked" * (cost == self.first_cost)}>'
             f"<span>{escape(_cost_name(cost))}</span></label>"
@@ -258,13 +273,18 @@ class StudyPage:
             "objective": escape(" · ".join(map(unbroken, objective))),
             "costs": cost_buttons,
             "chart_summary": escape(figure_summary(chart)),
-            "files": 'The same in tables: <a href="trials.csv">trials.csv</a>, one row a trial; '
-            '<a href="front.csv">front.csv</a>, the front.',
+            "footer": footer,
         }
-        return fill((HERE / "body.html").read_text(encoding="utf-8"), {**parts, **self.fragments()})
+        fragments = {**self.fragments(), **{name: self.fragment(name) for name in SLOW_FRAGMENTS}}
+        return fill((HERE / "body.html").read_text(encoding="utf-8"), {**parts, **fragments})
+
+    def fragment(self, name: str) -> str:
+        """One of `SLOW_FRAGMENTS`: a part of the body that changes with a chart, as HTML."""
+        made = {"options": self._option_list, "importance": self._importance_note, "curves": self._curves_note}
+        return made[name]()
 
     def fragments(self) -> dict[str, str]:
-        """The parts of the body that change while a search runs, as HTML."""
+        """The parts of the body that change with every trial and are made at once, as HTML."""
         chart = self._front(self.first_cost)
         names = [kind for kind in _KINDS if kind not in ("reference", "infeasible") or getattr(chart, kind).numbers]
         tables = (
@@ -276,18 +296,15 @@ class StudyPage:
             "facts": "\n".join(_fact(*fact) for fact in _facts(self.record.trials, self._info)),
             "legend": "\n".join(_legend_entry(kind, len(getattr(chart, kind).numbers)) for kind in names),
             "tables": "\n".join(tables),
-            "options": self._option_list(),
-            "importance": self._importance_note(),
-            "curves": self._curves_note(),
         }
 
     def _option_list(self) -> str:
         """What can be chosen to split the networks by, traits first."""
         groups: dict[str, list[str]] = {"Traits of the networks": [], "Decisions": []}
-        for i, info in enumerate(self._options[self.first_cost]):
+        for key, info in self._options[self.first_cost].items():
             label = info.decision if info.is_trait else short_name(info.decision)
             groups["Traits of the networks" if info.is_trait else "Decisions"].append(
-                f'<option value="{i}">{escape(plain_value(label))}</option>'
+                f'<option value="{escape(key)}">{escape(plain_value(label))}</option>'
             )
         filled = ((name, entries) for name, entries in groups.items() if entries)
         return "".join(f'<optgroup label="{name}">{"".join(entries)}</optgroup>' for name, entries in filled)
@@ -314,24 +331,25 @@ class StudyPage:
         """Every trial and every network, as the table, the hover labels and the drawings need them."""
         record = self.record
         trials = record.trials
+        decisions = decision_columns(trials)
         columns = [
-            name
-            for name in TRIAL_COLUMNS
-            if name in ("number", "state") or (name in trials and trials[name].notna().any())
+            str(name)
+            for name in trials.columns
+            if name in ("number", "state") or (name not in decisions and trials[name].notna().any())
         ]
         layers: dict[str, int] = {}
         options = {
-            cost: [
-                [[o.label, o.num_trials, o.best_accuracy, o.volume, len(o.numbers)] for o in info.options]
-                for info in self._options[cost]
-            ]
+            cost: {
+                key: [[o.label, o.num_trials, o.best_accuracy, o.volume, len(o.numbers)] for o in info.options]
+                for key, info in self._options[cost].items()
+            }
             for cost in self.costs
         }
         networks = {digest: _network(record, digest, layers) for digest in dict.fromkeys(trials["digest"].dropna())}
         return {
             "costs": [{"name": cost, "label": _cost_name(cost)} for cost in self.costs],
             "columns": {name: [_cell(value) for value in trials[name]] for name in columns},
-            "decisions": [_coded(name, trials[name]) for name in decision_columns(trials)],
+            "decisions": [_coded(name, trials[name]) for name in decisions],
             "kinds": {cost: kinds_of(trials, cost) for cost in self.costs},
             "curves": {number: curve for number, curve in record.curves.items() if len(trials) <= 1000},
             "words": {**STATE_WORDS, "infeasible": "outside the limits"},

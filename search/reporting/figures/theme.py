@@ -120,7 +120,7 @@ def figure(
             "font": {"family": FONT, "size": 12.5, "color": theme.ink},
         },
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "font": {"color": theme.ink}},
-        "margin": {"l": 8, "r": 16, "t": 60, "b": 8},
+        "margin": {"l": 8, "r": 16, "t": 44, "b": 8},
         "uirevision": "kept",  # what a reader has enlarged stays so when the figure is drawn anew
         "xaxis": axis(theme, **x),
         "yaxis": axis(theme, **y),

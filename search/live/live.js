@@ -1,0 +1,100 @@
+"use strict";
+// A dashboard's side of the page: what the server says is new, and asking it for charts.
+(() => {
+  const { StudyPage } = smallnets;
+  const waiting = new Map();
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  let asked = new Map();
+  let count = 0;
+  let page, study, last;
+  let heard = Date.now();
+
+  // Asks for a figure, or for the "model" of all trials; what is asked for in one go is asked in one request.
+  function ask(name) {
+    if (asked.has(name)) return asked.get(name).promise;
+    if (!asked.size) setTimeout(send);
+    const entry = {};
+    entry.promise = new Promise((resolve) => (entry.resolve = resolve));
+    asked.set(name, entry);
+    return entry.promise;
+  }
+
+  function send() {
+    const id = ++count;
+    waiting.set(id, { asked, page });
+    dash_clientside.set_props("wanted", { data: { id, study, names: [...asked.keys()] } });
+    asked = new Map();
+  }
+
+  function sourceOf(settings) {
+    let model;
+    return {
+      settings: () => settings,
+      figure: ask,
+      model: () => (model ??= ask("model")),
+      renew: () => (model = undefined),
+    };
+  }
+
+  async function mount(news) {
+    page?.end();
+    page = undefined;
+    document.documentElement.classList.remove("detailed");
+    const place = document.getElementById("study");
+    place.innerHTML = news?.body ?? ""; // escaped where it was made
+    document.title = news?.names?.length ? news.names.join(", ") : "Studies";
+    scrollTo({ top: 0, behavior: "instant" });
+    if (!news?.body) return;
+    [study] = news.names;
+    while (!window.Plotly) await new Promise((resolve) => setTimeout(resolve, 50));
+    if (place.querySelector("#page")) page = smallnets.page = new StudyPage(place.querySelector("#page"), sourceOf(news.settings));
+  }
+
+  // What the bar says: whether the server answers.
+  setInterval(() => {
+    const lost = Date.now() - heard > 12000;
+    const pulse = document.getElementById("pulse");
+    if (!pulse) return;
+    pulse.textContent = lost ? "No answer from the dashboard's server" : "live";
+    pulse.classList.toggle("lost", lost);
+  }, 1000);
+
+  const { fetch } = window;
+  window.fetch = async (...request) => {
+    const response = await fetch(...request);
+    if (response.ok) heard = Date.now();
+    return response;
+  };
+
+  window.dash_clientside = Object.assign(window.dash_clientside ?? {}, {
+    smallnets: {
+      tell(news) {
+        const told = JSON.stringify([news?.names, news?.revisions]);
+        if (told === last) return dash_clientside.no_update; // several looks can be under way at once
+        last = told;
+        if (news?.parts && page) {
+          page.source.renew();
+          page.refresh(news.parts);
+        } else mount(news);
+        return dash_clientside.no_update;
+      },
+      deliver(answer) {
+        const entry = answer && waiting.get(answer.id);
+        if (!entry) return dash_clientside.no_update;
+        waiting.delete(answer.id);
+        if (entry.page === page && answer.parts) page?.say(answer.parts);
+        for (const [name, { resolve }] of entry.asked) resolve(answer.figures[name]);
+        return dash_clientside.no_update;
+      },
+      address(names) {
+        const query = (names ?? []).map((name) => `study=${encodeURIComponent(name)}`).join("&");
+        history.replaceState(null, "", query ? `?${query}` : location.pathname);
+        return dash_clientside.no_update;
+      },
+      scheme() {
+        dark.onchange = () => dash_clientside.set_props("scheme", { data: dark.matches ? "dark" : "light" });
+        return dark.matches ? "dark" : "light";
+      },
+    },
+  });
+})();
