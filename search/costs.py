@@ -37,15 +37,23 @@ class Costs:
         Raises:
             InputError: the network cannot be built.
         """
-        total = cost(architecture)
+        return self.with_error(architecture)[0]
+
+    def with_error(self, architecture: Architecture) -> tuple[dict[str, float], float]:
+        """The same costs, and the predicted latency's relative standard deviation; 0 where there is none.
+
+        Raises:
+            InputError: the network cannot be built.
+        """
+        total, error = cost(architecture), 0.0
         costs: dict[str, float] = {"flops": total.flops, "params": total.params}
         if self._predictor is not None:
-            costs["latency_ms"] = self._predictor.predict([architecture]).latency_ms.item()
-        return costs | {name: _COUNTED[name](architecture) for name in self._counted}
+            predicted = self._predictor.predict([architecture])
+            costs["latency_ms"], error = predicted.latency_ms.item(), predicted.error.item()
+        return costs | {name: _COUNTED[name](architecture) for name in self._counted}, error
 
     def record(self, architecture: Architecture) -> dict[str, Any]:
         """What a trial keeps: every cost known, and `latency_error`, the predicted latency's relative standard deviation."""
-        known: dict[str, Any] = self(architecture) | {name: count(architecture) for name, count in _COUNTED.items()}
-        if self._predictor is not None:
-            known["latency_error"] = self._predictor.predict([architecture]).error.item()
-        return known
+        costs, error = self.with_error(architecture)
+        known: dict[str, Any] = costs | {name: count(architecture) for name, count in _COUNTED.items()}
+        return known if self._predictor is None else known | {"latency_error": error}

@@ -23,7 +23,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search import confirm
-from search.objective import COSTS, Objective
+from search.costs import Costs
+from search.objective import Objective
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace
 from spaces.space import Decisions
 from spaces.values import Choice, Float, Value
@@ -138,7 +139,7 @@ class SpaceSampler(BaseSampler, ABC):
         """
         self._space = space
         self._objective = objective
-        self._record: Callable[[Architecture], Mapping[str, Any]] = getattr(costs, "record", costs)
+        self._costs = costs.with_error if isinstance(costs, Costs) else lambda architecture: (costs(architecture), 0.0)
         self._distributions = {decision.name: _distribution(decision) for decision in space.decisions}
         self._ended: dict[int, Result | None] = {}
         self._points: dict[tuple[tuple[str, Value], ...], Point] = {}
@@ -185,24 +186,25 @@ class SpaceSampler(BaseSampler, ABC):
         known = self._points.get(key)
         if known is None:
             candidate = self.space.candidate(decisions)
-            costs = dict(self._record(candidate.architecture))
-            known = self._priced(candidate.decisions, costs)
+            known = self._priced(candidate.decisions, *self._costs(candidate.architecture))
             known.__dict__["candidate"] = candidate
             if len(self._points) >= _MAX_POINTS:
                 self._points.clear()
             self._points[key] = known
         return known
 
-    def _priced(self, decisions: Decisions, record: Mapping[str, Any], digest: str | None = None) -> Point:
+    def _priced(
+        self, decisions: Decisions, costs: Mapping[str, float], latency_error: float, digest: str | None = None
+    ) -> Point:
         """A candidate whose costs are known.
 
         Args:
             decisions: those that are active.
-            record: its costs, and the error of latency where that is predicted.
+            costs: by name.
+            latency_error: relative standard deviation of the latency, where that is predicted.
             digest: of its architecture.
         """
-        costs = {name: float(record[name]) for name in COSTS if name in record}
-        error = float(record.get("latency_error", 0.0)) if self._objective.cost == "latency_ms" else 0.0
+        error = latency_error if self._objective.cost == "latency_ms" else 0.0
         excess = sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self._objective.limits.items())
         return Point(self.space, decisions, costs, error, excess, digest)
 
@@ -281,11 +283,9 @@ class SpaceSampler(BaseSampler, ABC):
                 raise InputError(f"trial {trial.number} has no value for '{decision.name}'")
             return trial.params[decision.name]
 
-        record = {name: known[name] for name in self._cost_names}
-        error = known.get("latency_error")
-        return self._priced(
-            self.space.decide(look_up), {**record, "latency_error": error if _is_cost(error) else 0.0}, digest
-        )
+        costs = {name: float(known[name]) for name in self._cost_names}
+        error: Any = known.get("latency_error")
+        return self._priced(self.space.decide(look_up), costs, float(error) if _is_cost(error) else 0.0, digest)
 
     def _read(self, trial: FrozenTrial) -> Result | None:
         try:
