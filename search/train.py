@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from search.backends.base import ACCELERATORS, choose_device
@@ -56,6 +57,8 @@ def train_in_full(config: dict[str, Any]) -> None:
     torch_device = read_accelerator(config["accelerator"])
     check_tracker(config["tracker"])
     device = Device.from_config(config["device"])
+    if device is not None:
+        device.open()  # said now rather than after the training, if it is not there
     data = load(config["data"])
     name, architecture = read_network(config, data)
     if architecture.resolution != data.resolution:
@@ -80,7 +83,8 @@ def train_in_full(config: dict[str, Any]) -> None:
         record = take_up(folder, wanted)
         replace_file(folder / "network.yaml", yaml.safe_dump(record.architecture, sort_keys=False))
         with open_tracker(config["tracker"], folder, folder.name, record.identity, console) as tracker:
-            record = train_seeds(folder, record, architecture, data, seeds, torch_device, tracker, console)
+            trainer = SeedTrainer(folder, architecture, data, torch_device, tracker, console)
+            record = trainer.train(record, seeds)
         if device is not None:
             record = replace(record, latency=measure(device, architecture, console))
         write_record(folder, record, model_card(folder, record))
@@ -191,91 +195,97 @@ def take_up(folder: Path, wanted: TrainingRecord) -> TrainingRecord:
     return replace(known, command=wanted.command)
 
 
-def train_seeds(
-    folder: Path,
-    record: TrainingRecord,
-    architecture: Architecture,
-    data: Data,
-    seeds: list[int],
-    device: str,
-    tracker: Tracker,
-    console: Console,
-) -> TrainingRecord:
-    """Trains the seeds that the record lacks, each kept as soon as it is done.
+class SeedTrainer:
+    """Trains one network under several seeds, each kept as soon as it is done.
 
-    Raises:
-        InputError: a training that fails, and what may help.
+    Args:
+        folder: where weights, record and card go.
+        architecture: the network.
+        data: with the splits "train" and "test".
+        device: the torch device.
+        tracker: told of every epoch.
+        console: shows how far it is.
     """
-    epochs = record.train["epochs"]
-    missing = [seed for seed in seeds if seed not in {training.seed for training in record.trainings}]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProgressBar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=epochs)
-        for seed in missing:
 
-            def on_epoch(epoch: Epoch, seed: int = seed) -> bool:
-                words = f"seed {seed}: loss {epoch.loss:.3f}, {100 * epoch.accuracy:.2f}% of the training images"
-                bar.update(task, completed=epoch.epoch, description=words)
-                measures = {"train/loss": epoch.loss, "train/accuracy": epoch.accuracy}
-                tracker.log({f"seed-{seed}/{name}": value for name, value in measures.items()}, epoch.epoch)
-                return True
+    def __init__(
+        self, folder: Path, architecture: Architecture, data: Data, device: str, tracker: Tracker, console: Console
+    ) -> None:
+        self.folder = folder
+        self.architecture = architecture
+        self.data = data
+        self.device = device
+        self.tracker = tracker
+        self.console = console
 
-            bar.reset(task, total=epochs, description=f"seed {seed}")
-            try:
-                training = train_one(folder, record, architecture, data, seed, device, on_epoch)
-            except Diverged as error:
-                raise InputError(f"seed {seed}: {error}; a lower train.lr may help") from error
-            except OutOfMemory as error:
-                raise InputError(f"seed {seed}: out of memory ({error}); a lower train.batch_size may help") from error
-            results = {"test/accuracy": training.accuracy, "test/accuracy_top5": training.accuracy_top5}
-            known = {f"seed-{seed}/{name}": value for name, value in results.items() if value is not None}
-            tracker.log(known, epochs)
-            everyone = sorted([*record.trainings, training], key=lambda one: one.seed)
-            record = replace(record, trainings=everyone)
-            write_record(folder, record, model_card(folder, record))
-            checkpoint_of(folder, seed).unlink(missing_ok=True)
-            console.print(
-                f"Seed {seed}: {100 * training.accuracy:.2f}% of the test images, {training.seconds:.0f} s",
-                highlight=False,
-            )
-    return record
+    def train(self, record: TrainingRecord, seeds: Sequence[int]) -> TrainingRecord:
+        """The record with the trainings that it lacked.
 
+        Raises:
+            InputError: a training that fails, and what may help.
+        """
+        missing = [seed for seed in seeds if seed not in {training.seed for training in record.trainings}]
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with ProgressBar(*columns, console=self.console, transient=True) as bar:
+            for seed in missing:
+                task = bar.add_task(f"seed {seed}", total=record.train["epochs"])
+                try:
+                    training = self._train_seed(record, seed, partial(self._show, bar, task, seed))
+                except Diverged as error:
+                    raise InputError(f"seed {seed}: {error}; a lower train.lr may help") from error
+                except OutOfMemory as error:
+                    raise InputError(
+                        f"seed {seed}: out of memory ({error}); a lower train.batch_size may help"
+                    ) from error
+                bar.remove_task(task)
+                everyone = sorted([*record.trainings, training], key=lambda one: one.seed)
+                record = replace(record, trainings=everyone)
+                write_record(self.folder, record, model_card(self.folder, record))
+                self._checkpoint(seed).unlink(missing_ok=True)
+                words = f"Seed {seed}: {100 * training.accuracy:.2f}% of the test images, {training.seconds:.0f} s"
+                self.console.print(words, highlight=False)
+        return record
 
-def train_one(
-    folder: Path,
-    record: TrainingRecord,
-    architecture: Architecture,
-    data: Data,
-    seed: int,
-    device: str,
-    on_epoch: Any,
-) -> Training:
-    """Trains one seed, or goes on with it; measures it on the test images; writes its weights."""
-    network, last = build(architecture), [Epoch(0, 0.0, None, 0.0, 0.0)]
+    def _train_seed(self, record: TrainingRecord, seed: int, show: Callable[[Epoch], None]) -> Training:
+        """Trains one seed, or goes on with it; measures it on the test images; writes its weights."""
+        network, epochs, resolution = build(self.architecture), [], self.architecture.resolution
 
-    def note(epoch: Epoch) -> bool:
-        last[0] = epoch
-        return on_epoch(epoch)
+        def on_epoch(epoch: Epoch) -> bool:
+            epochs.append(epoch)
+            show(epoch)
+            measures = {"train/loss": epoch.loss, "train/accuracy": epoch.accuracy}
+            self.tracker.log({f"seed-{seed}/{name}": value for name, value in measures.items()}, epoch.epoch)
+            return True
 
-    result = train(
-        network,
-        data,
-        record.train,
-        resolution=architecture.resolution,
-        seed=seed,
-        device=device,
-        on_epoch=note,
-        checkpoint=checkpoint_of(folder, seed),
-    )
-    accuracy, top5 = evaluate(network, data, "test", resolution=architecture.resolution, device=device, exact=True)
-    weights = f"seed-{seed}.safetensors"
-    write_weights(folder / weights, network, {"digest": architecture.digest, "seed": str(seed)})
-    return Training(seed, accuracy, top5, last[0].accuracy, last[0].loss, round(result.seconds, 2), weights)
+        result = train(
+            network,
+            self.data,
+            record.train,
+            resolution=resolution,
+            seed=seed,
+            device=self.device,
+            on_epoch=on_epoch,
+            checkpoint=self._checkpoint(seed),
+        )
+        accuracy, top5 = evaluate(network, self.data, "test", resolution=resolution, device=self.device, exact=True)
+        results = {"test/accuracy": accuracy, "test/accuracy_top5": top5}
+        known = {f"seed-{seed}/{name}": value for name, value in results.items() if value is not None}
+        self.tracker.log(known, result.epochs)
+        weights = f"seed-{seed}.safetensors"
+        write_weights(self.folder / weights, network, {"digest": self.architecture.digest, "seed": str(seed)})
+        last = epochs[-1]
+        return Training(seed, accuracy, top5, last.accuracy, last.loss, round(result.seconds, 2), weights)
 
+    def _checkpoint(self, seed: int) -> Path:
+        """Where a seed's training stands while it is under way."""
+        return self.folder / f"seed-{seed}.checkpoint"
 
-def checkpoint_of(folder: Path, seed: int) -> Path:
-    """Where a seed's training stands while it is under way."""
-    return folder / f"seed-{seed}.checkpoint"
+    def _show(self, bar: ProgressBar, task: TaskID, seed: int, epoch: Epoch) -> None:
+        """A bar on a terminal, ten lines a training elsewhere."""
+        words = f"seed {seed}: loss {epoch.loss:.3f}, {100 * epoch.accuracy:.2f}% of the training images"
+        bar.update(task, completed=epoch.epoch, description=words)
+        total = bar.tasks[bar.task_ids.index(task)].total or 1
+        if not self.console.is_terminal and 10 * epoch.epoch // total > 10 * (epoch.epoch - 1) // total:
+            self.console.print(f"{words}, epoch {epoch.epoch}/{total:.0f}", highlight=False)
 
 
 def measure(device: Device, architecture: Architecture, console: Console) -> dict[str, Any] | None:
