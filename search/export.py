@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from search.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.reporting.card import model_card, preprocessing
 from search.reporting.files import replace_file
 from search.storage import prepare_folder
-from search.trained import CARD, RECORD, Training, TrainingRecord, load_network, read_record, write_record
+from search.trained import CARD, RECORD, Training, TrainingRecord, load_network, read_record, take, write_record
 from spaces import InputError
 from spaces.errors import did_you_mean
 
@@ -42,51 +42,49 @@ def export(config: dict[str, Any]) -> None:
     """
     console = Console()
     folder = Path(config["folder"])
-    record, training = chosen_training(folder, config["seed"])
-    import_user_modules(
-        config["imports"]
-    )  # those that the folder names are not imported unasked: it may be a stranger's
-    device = read_device(config["device"])
     path = Path(config["output"] or folder / "model.onnx")
+    device = read_device(config["device"])
+    chosen_training(folder, config["seed"])  # where there is none, no folder is made
     prepare_folder(path.parent, "output")
-    architecture, network = load_network(folder, record, training)
-    data = read_images(record)
-    console.print(f"Exporting {training.weights} of {folder.name} ...", highlight=False, markup=False)
-    file = OnnxFile(export_network(architecture, network, metadata(record, training)))
-    checked = verify(file, network, data, architecture.resolution)
-    latency = None if device is None else time_file(file, device, record)
-    replace_file(path, file.content)
-    entry = {
-        "file": path.name if path.parent == folder else str(path),
-        "weights": training.weights,
-        "opset": file.opset,
-        "bytes": len(file.content),
-        **checked,
-        "accuracy_then": training.accuracy,
-        "latency": latency,
-        "command": shlex.join(["python", "-m", "search.export", *sys.argv[1:]]),
-    }
-    record = replace(record, export=entry)
-    write_record(folder, record, model_card(folder, record))
-    console.print(
-        f"Equal to PyTorch within {checked['difference']:.1g} (allowed {TOLERANCE:g}) on {checked['images']:,} test images; "
-        f"accuracy of the file {100 * checked['accuracy']:.2f}%, PyTorch's {100 * checked['accuracy_torch']:.2f}%.",
-        highlight=False,
-    )
-    if checked["accuracy_torch"] != training.accuracy:
-        console.print(
-            f"At the end of its training, on {record.machine['hardware']}, it was {100 * training.accuracy:.2f}%.",
-            highlight=False,
-            markup=False,
-        )
+    with take(folder):
+        record, training = chosen_training(folder, config["seed"])
+        import_user_modules(
+            config["imports"]
+        )  # those that the folder names are not imported unasked: it may be a stranger's
+        architecture, network = load_network(folder, record, training)
+        data = read_images(record)
+        console.print(f"Exporting {training.weights} of {folder.name} ...", highlight=False, markup=False)
+        file = OnnxFile(export_network(architecture, network, metadata(record, training)))
+        checked = verify(file, network, data, architecture.resolution)
+        entry = {
+            "file": path.name if path.parent == folder else str(path),
+            "weights": training.weights,
+            "opset": file.opset,
+            "bytes": len(file.content),
+            **checked,
+            "accuracy_then": training.accuracy,
+            "latency": None if device is None else time_file(file, device, record),
+            "command": shlex.join(["python", "-m", "search.export", *sys.argv[1:]]),
+        }
+        replace_file(path, file.content)
+        record = replace(record, export=entry)
+        write_record(folder, record, model_card(folder, record))
+    for line in (*closing_words(entry, record.machine["hardware"]), f"Written to {path}; {CARD} says how to use it."):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def closing_words(entry: Mapping[str, Any], hardware: str) -> Iterator[str]:
+    """What became of an export, line by line."""
+    ours, theirs, then = (100 * entry[key] for key in ("accuracy", "accuracy_torch", "accuracy_then"))
+    images = f"{entry['images']:,} test images"
+    yield f"Equal to PyTorch within {entry['difference']:.1g} (allowed {TOLERANCE:g}) on {images}."
+    yield f"Accuracy of the file {ours:.2f}%, PyTorch's {theirs:.2f}%."
+    if then != theirs:
+        yield f"At the end of its training, on {hardware}, it was {then:.2f}%."
+    latency = entry["latency"]
     if latency is not None:
-        console.print(
-            f"{latency['median_ms']:.3g} ms ± {latency['iqr_ms'] / 2:.1g} on {latency['device']}"
-            f"{'' if latency['steady'] else ' (something else was running)'}.",
-            highlight=False,
-            markup=False,
-        )
-    console.print(f"Written to {path}; {CARD} says how to use it.", highlight=False, markup=False, soft_wrap=True)
+        care = "" if latency["steady"] else " (something else was running, take it with care)"
+        yield f"{latency['median_ms']:.3g} ms ± {latency['iqr_ms'] / 2:.1g} on {latency['device']}{care}."
 
 
 def chosen_training(folder: Path, seed: Any) -> tuple[TrainingRecord, Training]:

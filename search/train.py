@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
@@ -31,7 +30,16 @@ from search.reporting.card import model_card, plus_minus
 from search.reporting.files import replace_file
 from search.storage import prepare_folder
 from search.trackers import Tracker, check_tracker, open_tracker
-from search.trained import CARD, Training, TrainingRecord, describe_images, read_record, write_record, write_weights
+from search.trained import (
+    CARD,
+    Training,
+    TrainingRecord,
+    describe_images,
+    read_record,
+    take,
+    write_record,
+    write_weights,
+)
 from search.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
 from spaces import Architecture, InputError, build, cost
 from spaces.errors import did_you_mean
@@ -138,22 +146,6 @@ def read_network(config: Mapping[str, Any], data: Data) -> tuple[str, Architectu
             )
     build(architecture)
     return name, architecture
-
-
-def take(folder: Path) -> FileLock:
-    """Takes the folder for this process until it ends, however it ends.
-
-    Raises:
-        InputError: another process has it.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"another process is training in {folder}; wait for it, or choose another by folder=PATH"
-        ) from error
-    return lock
 
 
 def describe_costs(architecture: Architecture) -> dict[str, float]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
@@ -80,6 +81,22 @@ class TrainingRecord:
         """Mean and sample standard deviation over the seeds, on the test images; no deviation of a single one."""
         values = [getattr(training, key) for training in self.trainings]
         return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def take(folder: Path) -> FileLock:
+    """Takes the folder for this process until it ends, however it ends.
+
+    Raises:
+        InputError: another process has it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another process is working in {folder}; wait for it, or choose another by folder=PATH"
+        ) from error
+    return lock
 
 
 def describe_images(data: Data) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from search import export, train
 from search.data import load, load_test
 from search.onnx_file import OnnxFile
-from search.trained import read_record
+from search.trained import read_record, take
 from spaces import BLOCKS, build, decode
 from spaces.reference import read_yaml
 
@@ -99,7 +99,7 @@ def test_from_a_description_to_a_verified_file(
     assert exported["accuracy"] == exported["accuracy_torch"] == accuracies[1]
     assert exported["difference"] <= 1e-4
     assert exported["latency"]["median_ms"] > 0
-    assert f"accuracy of the file {100 * accuracies[1]:.2f}%" in out
+    assert f"Accuracy of the file {100 * accuracies[1]:.2f}%" in out
     assert {**results(folder), "export": None} == before
 
     file = OnnxFile((folder / "model.onnx").read_bytes())
@@ -212,6 +212,17 @@ def test_a_folder_holds_one_training(
         assert "holds another training" in error
         assert said in error
         assert "folder=PATH" in error
+
+
+def test_one_process_at_a_time_works_in_a_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, train, *QUICK, "seeds=[0]") == 0
+    held = take(home / "trained" / "net-digits")
+    for module, arguments in ((train, QUICK), (export, ["folder=trained/net-digits"])):
+        assert run(monkeypatch, module, *arguments) == 2
+        assert "another process is working in" in capsys.readouterr().err
+    held.release()
 
 
 def test_a_network_of_the_literature_is_given_the_datas_classes(
