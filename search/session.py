@@ -19,6 +19,7 @@ from search.config import RunConfig, import_user_modules, run_command
 from search.config.overrides import hide_password
 from search.data import Data, load
 from search.driver import Watcher, explore
+from search.enqueue import read_networks
 from search.fidelity import make_fidelity
 from search.objective import COSTS, Objective
 from search.reporting.files import replace_file
@@ -28,6 +29,7 @@ from search.storage import lock, num_trials, open_leases, open_storage, open_stu
 from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
+from search.warm_start import warm_start
 from spaces import SearchSpace
 
 EXAMPLES = [
@@ -55,6 +57,8 @@ def run(config: RunConfig) -> int:
     with lock(folder, config.storage, config.study):
         data = load(config.data)
         space = make_space(config, data)
+        image = {"in_channels": data.in_channels, "num_classes": data.num_classes, "resolution": data.resolution}
+        enqueued = read_networks(config.enqueue, **image)
         storage = open_storage(folder, config.storage)
         leases = open_leases(config.storage, config.study)
         # a resumed sampler goes on instead of drawing the same candidates again, and so does that of a second driver
@@ -70,7 +74,10 @@ def run(config: RunConfig) -> int:
             trials=config.trials,
             config=described,
             leases=leases,
+            enqueued=enqueued,
         )
+        for said in warm_start(sampler, config.warm_start, folder, config.storage, described):
+            console.print(said, highlight=False, markup=False)
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
         interrupted = False
         try:
@@ -153,6 +160,8 @@ def _report(study: Study, folder: Path, console: Console, command: str) -> None:
     console.print(summary(trials, info, folder, command, width=console.width))
     if study.stopped_early is not None:
         console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
+    elif waiting := study.num_enqueued:
+        console.print(f"{waiting} of the enqueued networks wait for more trials: trials={study.num_done + waiting}")
 
 
 def compare(configs: Sequence[RunConfig]) -> None:

@@ -21,12 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations, key_of, to_confirm
 from search.costs import Costs
+from search.enqueue import OUTSIDE, Enqueued, StudyWithin, enqueue
 from search.fidelity import Curve
 from search.leases import PATIENCE_S, STORAGE_ERRORS, Alone, Leases, patiently
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
-from spaces import Candidate, Decision, InputError, SearchSpace
+from spaces import Candidate, Decision, InputError, SearchSpace, decode
 from spaces.values import Choice, Float, Value
 
 MAX_DUPLICATES = 100
@@ -46,6 +47,8 @@ MAY_CHANGE = (
     "results_dir",
     "study",
     "tracker",
+    "enqueue",
+    "warm_start",
     "choices",
 )
 """Parts of the config that a resumed study may give anew."""
@@ -88,6 +91,7 @@ class Study:
         costs: prices candidates; a trial keeps what it was priced at.
         config: what defines the study; a resumed study is compared with it.
         leases: the drivers of the study; this one alone by default.
+        enqueued: networks to evaluate first; those that were enqueued before are not again.
 
     Raises:
         InputError: the study exists with another config, or no architecture meets the hard limits.
@@ -105,6 +109,7 @@ class Study:
         costs: Costs | None = None,
         config: Mapping[str, Any] | None = None,
         leases: Leases | None = None,
+        enqueued: Sequence[Enqueued] = (),
     ) -> None:
         self.space = space
         self._leases = leases or Alone()
@@ -125,6 +130,9 @@ class Study:
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])
         if isinstance(sampler, SpaceSampler):
             sampler.bind(space, self.objective, self._costs)
+            self._asked = self._study
+        else:
+            self._asked = StudyWithin(name, storage, sampler=sampler)
         self._trains_differ = any(decision.name.startswith("train.") for decision in space.decisions)
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
@@ -137,6 +145,7 @@ class Study:
         """Whether the storage may hold what is not known here: other drivers', or what a failed write left."""
         self._idle_until = 0.0
         self._patiently(self._catch_up)
+        self._patiently(lambda: enqueue(self._study, enqueued, space))
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -152,6 +161,12 @@ class Study:
     def num_duplicates(self) -> int:
         """Finished trials that repeat another."""
         return self._num_duplicates
+
+    @property
+    def num_enqueued(self) -> int:
+        """Enqueued networks that still wait for their turn."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return sum("enqueued" in trial.user_attrs for trial in trials)
 
     def finished(self) -> Iterator[tuple[Outcome, dict[str, float]]]:
         """What the evaluated candidates came to, with their costs; neither duplicates nor infeasible ones."""
@@ -364,11 +379,14 @@ class Study:
             self._num_done += not (duplicate or infeasible)
 
     def _propose(self) -> tuple[Proposal, optuna.Trial]:
-        trial = self._study.ask()
+        trial = self._asked.ask()
         if self._leases.shared:
             trial.set_user_attr("driver", self._leases.name)
-        decisions = self.space.decide(lambda decision: _suggest(trial, decision))
-        candidate = self.space.candidate(decisions)
+        if OUTSIDE in trial.user_attrs:
+            decisions = self.space.decide_hyperparameters(lambda decision: _suggest(trial, decision))
+            candidate = self.space.candidate_outside(decode(trial.user_attrs["architecture"]), decisions)
+        else:
+            candidate = self.space.candidate(self.space.decide(lambda decision: _suggest(trial, decision)))
         digest = candidate.architecture.digest
         known = trial.user_attrs
         if known.get("digest") != digest:
@@ -385,7 +403,7 @@ class Study:
         limits = self.objective.limits
         broken = [f"{name} {costs[name]:g} > {limits[name]:g}" for name, excess in violations.items() if excess > 0]
         trial.set_user_attr("infeasible", ", ".join(broken))
-        self._study.tell(trial, state=TrialState.PRUNED)
+        self._asked.tell(trial, state=TrialState.PRUNED)
 
     def _duplicate(self, trial: optuna.Trial, original: int) -> None:
         trial.set_user_attr("duplicate_of", original)
@@ -417,15 +435,16 @@ class Study:
         for key, value in attributes.items():
             if value is not None:
                 self._storage.set_trial_user_attr(trial_id, key, value)
-        self._study.tell(number, values, state=_OPTUNA_STATES[outcome.state])
+        self._asked.tell(number, values, state=_OPTUNA_STATES[outcome.state])
 
     def _proposal_of(self, trial: FrozenTrial) -> Proposal:
         return Proposal(trial.number, self._candidate_of(trial), _costs_in(trial.user_attrs))
 
     def _candidate_of(self, trial: FrozenTrial) -> Candidate:
-        return self.space.candidate(
-            {d.name: trial.params[d.name] for d in self.space.decisions if d.name in trial.params}
-        )
+        decisions = {d.name: trial.params[d.name] for d in self.space.decisions if d.name in trial.params}
+        if OUTSIDE in trial.user_attrs:
+            return self.space.candidate_outside(decode(trial.user_attrs["architecture"]), decisions)
+        return self.space.candidate(decisions)
 
     def _requeue(self, trial_id: int) -> None:
         self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)

@@ -150,9 +150,7 @@ class SearchSpace:
         """
 
         def look_up(decision: Decision) -> Value:
-            if decision.name not in decisions:
-                raise InputError(f"{self.source}: no value for the decision '{decision.name}'")
-            return decisions[decision.name]
+            return self._look_up(decision, decisions)
 
         active: Decisions = {}
         self._visit(self._settings.opens, look_up, active, [])
@@ -164,6 +162,26 @@ class SearchSpace:
             plans.append(layer.plan(active, tuple(values)))
         self._visit(self._train.opens, look_up, active, [])
         architecture = assemble(settings, plans, self.source, open_width=self._open_width)
+        return Candidate(active, architecture, self._train.fill(active))
+
+    def _look_up(self, decision: Decision, decisions: Mapping[str, Value]) -> Value:
+        if decision.name not in decisions:
+            raise InputError(f"{self.source}: no value for the decision '{decision.name}'")
+        return decisions[decision.name]
+
+    def decide_hyperparameters(self, choose: Callable[[Decision], Value]) -> Decisions:
+        """Asks `choose` for every active decision of the training alone."""
+        decided: Decisions = {}
+        self._visit(self._train.opens, choose, decided, [])
+        return decided
+
+    def candidate_outside(self, architecture: Architecture, decisions: Mapping[str, Value]) -> Candidate:
+        """An architecture that need not lie in the space, trained as some decisions of the training say.
+
+        Raises:
+            InputError: an active decision of the training is missing or its value not in its domain.
+        """
+        active = self.decide_hyperparameters(lambda decision: self._look_up(decision, decisions))
         return Candidate(active, architecture, self._train.fill(active))
 
     def random(self, rng: np.random.Generator) -> Candidate:

@@ -32,6 +32,9 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 PATH_KEYS = ("results_dir", "data.path", "device.table", "architecture", "folder", "output")
 """Keys that hold a path: relative ones are meant from the current directory and made absolute."""
 
+PATH_LISTS = ("enqueue", "warm_start")
+"""Keys that hold a list of names and paths."""
+
 T = TypeVar("T")
 
 
@@ -57,6 +60,10 @@ class RunConfig:
     seed: int
     confirm: int
     """Other seeds under which the front's members are trained again."""
+    enqueue: tuple[str, ...]
+    """Networks to evaluate first: names of `spaces.networks()`, and absolute paths of files."""
+    warm_start: tuple[str, ...]
+    """Earlier studies to learn from: names in `results_dir`, and absolute paths of folders."""
     workers: int | None
     """Candidates trained at the same time; None: as many as there is room for."""
     storage: str | None
@@ -90,10 +97,12 @@ class RunConfig:
             # Generators of NumPy and scikit-learn take seeds of 32 bits.
             seed=_whole("seed", config["seed"], 0, 2**32 - 1),
             confirm=_whole("confirm", config["confirm"], 0),
+            enqueue=_names("enqueue", config["enqueue"], "networks", "[mobilenet_v2, mine.yaml]"),
+            warm_start=_names("warm_start", config["warm_start"], "studies", "[shuffle_agg-digits]"),
             workers=None if workers is None else _whole("workers", workers, 1),
             storage=None if storage is None else _text("storage", storage),
             tracker=_text("tracker", config["tracker"]),
-            imports=_module_names(config["imports"]),
+            imports=_names("imports", config["imports"], "modules", "[my_package.blocks]"),
         )
 
 
@@ -295,9 +304,16 @@ def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
         else:
             if isinstance(node.get(last), str) and node[last]:
                 node[last] = os.path.abspath(os.path.expanduser(node[last]))
+    for key in PATH_LISTS:
+        if isinstance(result.get(key), list):
+            result[key] = [os.path.abspath(os.path.expanduser(i)) if _is_path(i) else i for i in result[key]]
     if result.get("study") is not None:
         check_study_name(result["study"])
     return result
+
+
+def _is_path(item: object) -> bool:
+    return isinstance(item, str) and ("/" in item or item.endswith((".yaml", ".yml")))
 
 
 def _help(
@@ -351,8 +367,8 @@ def _text(name: str, value: object) -> str:
     return value
 
 
-def _module_names(value: object) -> tuple[str, ...]:
+def _names(key: str, value: object, what: str, example: str) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"imports={value!r}: must be a list of modules, as imports=[my_package.blocks]")
+        raise InputError(f"{key}={value!r}: must be a list of {what}, as {key}={example}")
     return tuple(names)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -87,6 +87,8 @@ class Result:
     """When, in seconds since 1970; 0 where it has not, or nobody noted it."""
     repeats: tuple[float, ...] = ()
     """Accuracies of further trainings under other seeds."""
+    is_alike: bool = True
+    """False where another study trained it on other images or otherwise."""
 
     @property
     def accuracies(self) -> tuple[float, ...]:
@@ -94,11 +96,27 @@ class Result:
         return (self.accuracy, *self.repeats)
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """A candidate that another study has evaluated."""
+
+    decisions: Decisions
+    """In this space."""
+    accuracies: tuple[float, ...]
+    """Of its trainings."""
+    is_alike: bool
+    """Whether images and training were this study's; else its accuracies may differ, and only what they have in common counts."""
+
+
 @dataclass
 class Past:
     """The trials of a study that say something about its space, in the order of their numbers."""
 
     results: list[Result] = field(default_factory=list)
+    outside: list[tuple[float, float]] = field(default_factory=list)
+    """Accuracy and cost of complete trials whose architecture lies outside the space."""
+    earlier: list[Result] = field(default_factory=list)
+    """Of other studies; their numbers are below 0."""
 
     def of(self, state: str) -> list[Result]:
         """Those in one state."""
@@ -128,6 +146,14 @@ class SpaceSampler(BaseSampler, ABC):
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._independent = RandomSampler(seed=self._seed)
         self._space: SearchSpace | None = None
+        self._earlier: list[Result] = []
+
+    def learn_from(self, earlier: Sequence[Earlier]) -> None:
+        """Takes what other studies found for knowledge of its space; called after `bind`."""
+        self._earlier = [
+            Result(-1 - i, self.point(e.decisions), "complete", e.accuracies[0], repeats=e.accuracies[1:], is_alike=e.is_alike)
+            for i, e in enumerate(earlier)
+        ]
 
     def bind(self, space: SearchSpace, objective: Objective, costs: CostFunction) -> None:
         """Learns what it samples for; called by the study once the objective's targets are known.
@@ -245,11 +271,16 @@ class SpaceSampler(BaseSampler, ABC):
 
         Trials that are no candidates of the space (edited by hand, of another space) are passed over.
         """
-        past = Past()
+        past = Past(earlier=self._earlier)
         learnt = study.user_attrs
         learnt = {key: value for key, value in learnt.items() if key.startswith(confirm.PREFIX)}
         for trial in study.get_trials(deepcopy=False):
             if trial.number == number or {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
+                continue
+            if "outside" in trial.user_attrs:
+                accuracy, cost = (trial.user_attrs.get(name) for name in ("accuracy", self._objective.cost))
+                if trial.state is TrialState.COMPLETE and accuracy is not None and cost:
+                    past.outside.append((accuracy, cost))
                 continue
             if trial.state.is_finished():
                 if trial.number not in self._ended:

@@ -359,6 +359,8 @@ def settings(**changed: Any) -> dict[str, Any]:
         "trials": 40,
         "seed": 0,
         "confirm": 0,
+        "enqueue": [],
+        "warm_start": [],
         "tracker": "none",
         "workers": None,
         "storage": None,
