@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.functions import find_front
+    from search.objective import Objective
     from search.stored import StoredStudy, load_study
 
-__all__ = ["StoredStudy", "load_study"]
+__all__ = ["Objective", "StoredStudy", "find_front", "load_study"]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when asked for: a command that starts need not wait for what reads studies."""
     if name not in __all__:
         raise AttributeError(f"module 'search' has no attribute '{name}'")
-    from search import stored
+    from search import functions, objective, stored
 
-    return getattr(stored, name)
+    return getattr({"find_front": functions, "Objective": objective}.get(name, stored), name)

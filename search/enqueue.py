@@ -1,15 +1,16 @@
 """Networks that a study evaluates first: those of the literature by name, or a user's own files.
 
-One that lies in the space is a trial like any other. One that lies outside has no decisions: its trial holds its architecture alone,
-marked `outside`. It is trained, shown and on the front as others are, it is what candidates have to beat, but it tells a sampler
-nothing about any decision.
+One that lies in the space is a trial like any other. One that lies outside has no decisions: its trial holds its architecture
+alone, marked `outside`. It is trained, shown and on the front as others are, it is what candidates have to beat, but it tells a
+sampler nothing about any decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
@@ -21,6 +22,9 @@ from spaces.reference import read_yaml
 
 OUTSIDE = "outside"
 """The attribute of a trial whose architecture no decisions of the space make."""
+
+SCALES = (1, 2, 4, 8)
+"""Times that images are scaled up for a network whose strides would leave nothing of them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ def read_networks(
 ) -> list[Enqueued]:
     """The networks of a list of names and files, made for the images.
 
-    Of a file, a resolution below that of the images stays: the images are scaled down to it.
+    Of a file, a resolution below that of the images stays: the images are scaled down to it. Where a network's strides need larger
+    images than there are, the images are scaled up, twofold or more.
 
     Args:
         entries: names of `spaces.networks()`, or paths of network files.
@@ -49,41 +54,63 @@ def read_networks(
     Raises:
         InputError: an unknown name, a file that is none, a network that such images do not fit.
     """
-    image = {"in_channels": in_channels, "num_classes": num_classes}
     found = []
     for entry in entries:
-        if _is_path(entry):
-            description = read_yaml(Path(entry))
-            own = description.get("resolution") or resolution
-            height, width = (own, own) if isinstance(own, int) else own
-            kept = (min(height, resolution[0]), min(width, resolution[1]))
-            architecture = decode({**description, **image, "resolution": list(kept)}, f"enqueue: {entry}")
-        elif entry in networks():
-            architecture = network(entry, **image, resolution=resolution)
-        else:
-            raise InputError(f"enqueue: there is no network named '{entry}'{did_you_mean(entry, networks())}, or the path of a .yaml file")
+        make, own = _maker(entry, {"in_channels": in_channels, "num_classes": num_classes})
+        kept = (min(own[0], resolution[0]), min(own[1], resolution[1])) if own else resolution
         try:
+            found.append(Enqueued(Path(entry).stem, _fitting(make, kept)))
+        except InputError as error:
+            raise InputError(f"enqueue: '{entry}' cannot be made for these images: {error}") from error
+    return found
+
+
+def _maker(
+    entry: str, image: dict[str, int]
+) -> tuple[Callable[[tuple[int, int]], Architecture], tuple[int, int] | None]:
+    """What makes a network for a resolution, and the resolution that its own file states."""
+    if Path(entry).suffix in (".yaml", ".yml") or "/" in entry:
+        description = read_yaml(Path(entry))
+        own = description.get("resolution")
+        stated = (own, own) if isinstance(own, int) else None if own is None else (own[0], own[1])
+        return lambda size: decode({**description, **image, "resolution": list(size)}, entry), stated
+    if entry not in networks():
+        raise InputError(
+            f"enqueue: there is no network named '{entry}'{did_you_mean(entry, networks())}, or the path of a .yaml file"
+        )
+    return lambda size: network(entry, **image, resolution=size), None
+
+
+def _fitting(make: Callable[[tuple[int, int]], Architecture], resolution: tuple[int, int]) -> Architecture:
+    """The network at the resolution, or at the least multiple of two of it that its strides leave a pixel of.
+
+    Raises:
+        InputError: it cannot be built at any.
+    """
+    refusals: list[InputError] = []
+    for scale in SCALES:
+        try:
+            architecture = make((scale * resolution[0], scale * resolution[1]))
             with torch.device("meta"):
                 build(architecture)
+            return architecture
         except InputError as error:
-            size = "x".join(map(str, resolution))
-            raise InputError(f"enqueue: '{entry}' does not fit images of {size} pixels: {error}") from error
-        found.append(Enqueued(Path(entry).stem, architecture))
-    return found
+            refusals.append(error)
+    raise refusals[0]
 
 
 def enqueue(study: optuna.Study, wanted: Sequence[Enqueued], space: SearchSpace) -> None:
     """Adds a waiting trial for each network that has none yet, however often the study is resumed."""
     known = {trial.user_attrs.get("enqueued") for trial in study.get_trials(deepcopy=False)} if wanted else set()
-    for network in wanted:
-        digest = network.architecture.digest
+    for one in wanted:
+        digest = one.architecture.digest
         if digest in known:
             continue
         known.add(digest)
-        attributes = {"name": network.name, "enqueued": digest}
-        decisions = recognise(space, network.architecture)
+        attributes: dict[str, Any] = {"name": one.name, "enqueued": digest}
+        decisions = recognise(space, one.architecture)
         if decisions is None:
-            attributes |= {OUTSIDE: True, "architecture": network.architecture.to_dict()}
+            attributes |= {OUTSIDE: True, "architecture": one.architecture.to_dict()}
         study.enqueue_trial(decisions or {}, user_attrs=attributes)
 
 
@@ -93,7 +120,3 @@ class StudyWithin(optuna.Study):
     def _get_trials(self, *args: object, **kwargs: object) -> list[optuna.trial.FrozenTrial]:
         trials = super()._get_trials(*args, **kwargs)  # type: ignore[arg-type]
         return [trial for trial in trials if OUTSIDE not in trial.user_attrs]
-
-
-def _is_path(entry: str) -> bool:
-    return Path(entry).suffix in (".yaml", ".yml") or "/" in entry

@@ -57,8 +57,12 @@ def run(config: RunConfig) -> int:
     with lock(folder, config.storage, config.study):
         data = load(config.data)
         space = make_space(config, data)
-        image = {"in_channels": data.in_channels, "num_classes": data.num_classes, "resolution": data.resolution}
-        enqueued = read_networks(config.enqueue, **image)
+        enqueued = read_networks(
+            config.enqueue,
+            in_channels=data.in_channels,
+            num_classes=data.num_classes,
+            resolution=data.resolution,
+        )
         storage = open_storage(folder, config.storage)
         leases = open_leases(config.storage, config.study)
         # a resumed sampler goes on instead of drawing the same candidates again, and so does that of a second driver

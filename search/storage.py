@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -166,7 +166,7 @@ def _set_pragmas(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def num_trials(storage: RDBStorage, name: str) -> int:
+def num_trials(storage: BaseStorage, name: str) -> int:
     """How many trials a study has; 0 where there is none of that name."""
     try:
         return storage.get_n_trials(storage.get_study_id_from_name(name))

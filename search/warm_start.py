@@ -11,9 +11,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations
-from search.samplers.base import Earlier, SpaceSampler
+from search.samplers.base import Earlier
 from search.samplers.cost_aware import CostAwareSampler
-from search.storage import DATABASE, open_study
+from search.storage import open_study
 from spaces import InputError, SearchSpace, decode
 from spaces.recognition import recognise
 from spaces.space import Decisions
@@ -58,7 +58,9 @@ def warm_start(
                 f"warm_start: none of the {len(trials)} complete trials of '{entry}' is a network of this space; leave it out"
             )
         alike = "the same images and training" if found[0].is_alike else "other images or another training"
-        said.append(f"Warm start: {len(found)} of {len(trials)} complete trials of '{entry}' lie in this space ({alike}).")
+        said.append(
+            f"Warm start: {len(found)} of {len(trials)} complete trials of '{entry}' lie in this space ({alike})."
+        )
         everything += found
     sampler.learn_from(everything)
     return said

@@ -93,7 +93,8 @@ def _front_table(members: pd.DataFrame, cost: str, costs: Sequence[str], shown: 
         table.add_column("decisions in which they differ", overflow="fold")
     for row in members.to_dict("records"):
         figures = [f"{row[known]:.3g}" if known == "latency_ms" else readable(row[known]) for known in costs]
-        decisions = [Text(one_line({name: row[name] for name in shown}))] if shown else []
+        own_name = None if is_missing(row.get("name")) else str(row["name"])  # an enqueued network
+        decisions = [Text(own_name or one_line({name: row[name] for name in shown}))] if shown else []
         table.add_row(str(row["number"]), _accuracy(row), *figures, *decisions)
     return table
 

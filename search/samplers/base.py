@@ -151,7 +151,14 @@ class SpaceSampler(BaseSampler, ABC):
     def learn_from(self, earlier: Sequence[Earlier]) -> None:
         """Takes what other studies found for knowledge of its space; called after `bind`."""
         self._earlier = [
-            Result(-1 - i, self.point(e.decisions), "complete", e.accuracies[0], repeats=e.accuracies[1:], is_alike=e.is_alike)
+            Result(
+                -1 - i,
+                self.point(e.decisions),
+                "complete",
+                e.accuracies[0],
+                repeats=e.accuracies[1:],
+                is_alike=e.is_alike,
+            )
             for i, e in enumerate(earlier)
         ]
 

@@ -9,6 +9,8 @@ reward, averaged over the targets, is greatest (`acquisition`).
 - What was trained again under other seeds is as many observations, from which the surrogate learns how noisy one is.
 - What was stopped early is an observation of its extrapolated end, with the variance of the extrapolation.
 - One lucky training is believed no further than the noise that the surrogate has learnt.
+- What an earlier study has found of this space is observed too; where it trained otherwise, a column of its own says so, and the
+  surrogate learns how far the two agree.
 - What failed is an observation of the worst accuracy so far with great variance: a reason to look elsewhere first.
 """
 
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.samplers.acquisition import Incumbents, accuracy_of, log_error
-from search.samplers.base import Array, Past, Point, Result, SpaceSampler
+from search.samplers.base import Array, Earlier, Past, Point, Result, SpaceSampler
 from search.samplers.design import van_der_corput
 from search.samplers.pool import Pool
 from search.samplers.surrogate import Hyperparameters, Layout, Posterior, fit
@@ -99,6 +101,12 @@ class CostAwareSampler(SpaceSampler):
             self.__dict__.pop(name, None)
         self._fitted.clear()
 
+    def learn_from(self, earlier: Sequence[Earlier]) -> None:
+        """Takes what other studies found for knowledge of its space; called after `bind`."""
+        super().learn_from(earlier)
+        self.__dict__.pop("_layout", None)
+        self._fitted.clear()
+
     @cached_property
     def _pool(self) -> Pool:
         return Pool(self, self._seed)
@@ -112,26 +120,37 @@ class CostAwareSampler(SpaceSampler):
         # the same decision of another layer is of the same kind
         kinds = [re.sub(r"(?<=\.)\d+(?=\.|$)", "*", decision.name) for decision in self.space.decisions]
         kinds += [f"cost {name}" for name in self._pool.cost_range]
-        widths = [decision.domain.num_columns for decision in self.space.decisions] + [1] * len(self._pool.cost_range)
+        kinds += ["another study"] * self._has_others
+        widths = [decision.domain.num_columns for decision in self.space.decisions]
+        widths += [1] * (len(kinds) - len(widths))
         groups = [list(dict.fromkeys(kinds)).index(kind) for kind in kinds]
         ordered = [width == 1 for width in widths]
-        is_cost = np.arange(len(kinds)) >= len(self.space.decisions)
+        is_cost = [kind.startswith("cost ") for kind in kinds]
         columns = [np.repeat(values, widths) for values in (groups, ordered, is_cost)]
         return Layout(columns[0], columns[1], columns[2], len(kinds))
+
+    @property
+    def _has_others(self) -> bool:
+        """Whether some observations are of another study that trained otherwise."""
+        return not all(result.is_alike for result in self._earlier)
 
     def propose(self, past: Past, number: int, rng: np.random.Generator) -> Decisions:
         """The decisions to evaluate next."""
         candidates = self._pool.feasible(rng)
         accuracy = {result.number: float(np.mean(result.accuracies)) for result in past.of("complete")}
-        if len(past.results) < self._num_initial or len(accuracy) < 2:
+        num_known = len(past.results) + len(past.earlier)
+        if num_known < self._num_initial or len(accuracy) + len(past.earlier) < 2:
             return self._spread(candidates, past, rng).decisions
         model = self._model(past)
-        complete = [result for result in model.results if result.state == "complete"]
+        complete = [result for result in model.results if result.number in accuracy]
         pending = [result.point for result in past.of("pending")]
         evaluated = [result.point for result in complete] + pending
-        inputs = self._inputs(evaluated)
-        believed = accuracy_of(model.believed(inputs, [accuracy[result.number] for result in complete]))
-        incumbents = Incumbents.of(self.objective, believed, [*map(self.price, evaluated)], self._chance)
+        beaten = np.array(past.outside).reshape(-1, 2)  # (n, 2) accuracies and costs
+        if evaluated:
+            inputs = self._inputs(evaluated)
+            believed = accuracy_of(model.believed(inputs, [accuracy[result.number] for result in complete]))
+            beaten = np.concatenate((beaten, np.column_stack((believed, [*map(self.price, evaluated)]))))
+        incumbents = Incumbents.of(self.objective, beaten[:, 0], beaten[:, 1], self._chance)
         if pending:
             model = model.believe(inputs[len(complete) :])
 
@@ -142,7 +161,7 @@ class CostAwareSampler(SpaceSampler):
             # where nothing can be gained any more, the uncertain comes first
             return gain + 1e-12 * std
 
-        candidates += self._pool.children(self._best(complete), rng)
+        candidates += self._pool.children(self._best([*complete, *past.earlier]), rng)
         points, scores = self._pool.climb(candidates, score, rng)
         return self._first_new(points, scores, past).decisions
 
@@ -180,13 +199,16 @@ class CostAwareSampler(SpaceSampler):
         shortfall[order] = errors[order] - np.minimum.accumulate(errors[order])
         return shortfall
 
-    def _inputs(self, points: Sequence[Point]) -> Array:
-        """(n, d) encodings with the logarithms of all costs on a scale from 0 to 1."""
+    def _inputs(self, points: Sequence[Point], is_alike: Sequence[bool] | None = None) -> Array:
+        """(n, d) encodings with the logarithms of all costs on a scale from 0 to 1, and whether another study trained otherwise."""
         ranges = self._pool.cost_range
         logs = np.log([[point.costs[name] for name in ranges] for point in points])
         low, high = np.array([*ranges.values()]).T
         scaled = np.clip((logs - low) / np.maximum(high - low, 1e-9), -0.5, 1.5)
-        return np.hstack((np.stack([point.row for point in points]), scaled))
+        parts = [np.stack([point.row for point in points]), scaled]
+        if self._has_others:
+            parts.append(np.zeros((len(points), 1)) if is_alike is None else 1.0 - np.array([is_alike], dtype=float).T)
+        return np.hstack(parts)
 
     def _model(self, past: Past) -> Model:
         """The surrogate of what has ended."""
@@ -200,9 +222,9 @@ class CostAwareSampler(SpaceSampler):
         key = (*(observed[i].number for i in few),)
         if key not in self._fitted:
             self._fitted.clear()
-            x = self._inputs([observed[i].point for i in few])
+            x = self._inputs([observed[i].point for i in few], [observed[i].is_alike for i in few])
             self._fitted[key] = fit(self._layout, x, y[few], extra[few], num_starts=1 if len(few) > 64 else 2)
-        x = self._inputs([result.point for result in results])
+        x = self._inputs([result.point for result in results], [result.is_alike for result in results])
         return Model(Posterior(self._layout, self._fitted[key], x, y[chosen], extra[chosen]), mean, std, results)
 
     def _choose(self, results: Sequence[Result], count: int) -> NDArray[np.int64]:
@@ -216,7 +238,7 @@ class CostAwareSampler(SpaceSampler):
 
     def _observations(self, past: Past) -> tuple[list[Result], Array, Array]:
         """What has ended by number, as log errors with the standard deviation of what is not known of each."""
-        ended = past.of("complete")
+        ended = [*past.earlier, *past.of("complete")]
         complete = [replace(result, accuracy=accuracy) for result in ended for accuracy in result.accuracies]
         errors = log_error([result.accuracy for result in complete])
         drops = _Drops(ended)

@@ -10,6 +10,7 @@ import pytest
 
 from search.fidelity import MIN_ENDED, Curve, Full, Halving, make_fidelity, non_dominated_ranks, optimistic_end
 from search.objective import Objective
+from search.pareto import non_dominated
 from spaces import InputError
 
 RANGE = Objective(target=(1e2, 1e6))
@@ -113,10 +114,17 @@ def test_what_never_began_or_failed_is_no_peer() -> None:
     assert Halving(RANGE).goes_on(curve(1e4, 0.1), empty)
 
 
-def test_ranks_are_the_layers_of_the_front() -> None:
-    points = np.array([[1, 3], [3, 1], [2, 4], [4, 4], [2, 2], [2, 4]], dtype=float)
-    assert non_dominated_ranks(points).tolist() == [0, 0, 1, 2, 0, 1]
-    assert non_dominated_ranks(np.empty((0, 2))).tolist() == []
+@pytest.mark.parametrize("size", [0, 1, 7, 200])
+@pytest.mark.parametrize("values", [2, 12, 10_000])
+def test_ranks_are_the_layers_that_peeling_off_fronts_leaves(size: int, values: int) -> None:
+    points = np.random.default_rng(size).integers(0, values, (size, 2)).astype(float)
+    ranks, left, layer = np.full(size, -1), np.arange(size), 0
+    while len(left):
+        front = non_dominated(points[left])
+        ranks[left[front]] = layer
+        left, layer = left[~front], layer + 1
+    assert non_dominated_ranks(points).tolist() == ranks.tolist()
+    assert non_dominated_ranks(points[:, :1]).tolist() == np.unique(points[:, 0], return_inverse=True)[1].tolist()
 
 
 @pytest.mark.parametrize(
