@@ -22,12 +22,20 @@ def train_command(architecture: str, folder: str, config: Mapping[str, Any], dec
         config: the study's, as it stands in the storage.
         decisions: of the network's trial; its hyperparameters, all but the number of epochs, go with it.
     """
-    found = {k: v for k, v in decisions.items() if k.startswith("train.") and k != "train.epochs" and v is not None}
-    arguments = [f"architecture={written(architecture)}", *_data_arguments(config), "train=long"]
-    arguments += [f"{key}={written(value)}" for key, value in found.items()]
+    arguments = [f"architecture={written(architecture)}", *_data_arguments(config), "train=long", *_settings(decisions)]
     if config.get("imports"):
         arguments.append(f"imports={written(config['imports'])}")
     return shlex.join(["python", "-m", "search.train", *arguments, f"folder={written(folder)}"])
+
+
+def hyperparameters(decisions: Mapping[str, Any]) -> str:
+    """What a trial's hyperparameters add to `train_command` after `train=long`: each argument with a space before it."""
+    return "".join(f" {shlex.quote(argument)}" for argument in _settings(decisions))
+
+
+def _settings(decisions: Mapping[str, Any]) -> list[str]:
+    found = {k: v for k, v in decisions.items() if k.startswith("train.") and k != "train.epochs" and v is not None}
+    return [f"{key}={written(value)}" for key, value in found.items()]
 
 
 def export_command(folder: str, imports: Sequence[str] = ()) -> str:

@@ -50,13 +50,22 @@ def read_network(description: Mapping[str, Any]) -> Network:
 
 
 @lru_cache(maxsize=2**14)
-def _read(text: str) -> Network:
-    description = json.loads(text)
+def _decoded(text: str) -> Architecture | str:
+    """The network of a description, or why there is none."""
     try:
-        architecture = decode(description)
-        costs = layer_costs(architecture)
+        architecture = decode(json.loads(text))
+        layer_costs(architecture)
     except (InputError, *BLOCK_ERRORS) as error:
-        return Network(description, (), " ".join(str(error).split()) or type(error).__name__)
+        return " ".join(str(error).split()) or type(error).__name__
+    return architecture
+
+
+@lru_cache(maxsize=2**14)
+def _read(text: str) -> Network:
+    description, architecture = json.loads(text), _decoded(text)
+    if isinstance(architecture, str):
+        return Network(description, (), architecture)
+    costs = layer_costs(architecture)
     canonical = architecture.to_dict()
     described = [*canonical["layers"], canonical["head"]]
     return Network(
@@ -91,11 +100,10 @@ def gather_traits(record: Record) -> dict[str, dict[str, bool]]:
 
 @lru_cache(maxsize=2**14)
 def _traits(text: str) -> set[str] | None:
-    try:
-        architecture: Architecture = decode(json.loads(text))
-        return {trait for layer in architecture.layers[:-1] for trait in {layer.block, *_convolutions(layer)}}
-    except (InputError, *BLOCK_ERRORS):
+    architecture = _decoded(text)
+    if isinstance(architecture, str):
         return None
+    return {trait for layer in architecture.layers[:-1] for trait in {layer.block, *_convolutions(layer)}}
 
 
 def _convolutions(layer: Layer) -> frozenset[str]:

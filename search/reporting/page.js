@@ -329,14 +329,13 @@
     }
 
     commandParts(model, number, digest) {
-      const { trials, train, placeholder, export: exporting } = model.commands;
-      const known = trials?.[number];
-      if (known === undefined) return [];
+      const { front, of, settings, train, placeholder, export: exporting } = model.commands;
+      if (!train) return [];
       const own = `trial-${String(number).padStart(4, "0")}-${digest}`;
-      const inFile = Array.isArray(known);
-      const training = inFile ? known[1] : train[known].replaceAll(placeholder, own);
-      const folder = inFile ? `${String(number).padStart(4, "0")}-${digest}` : own;
-      const first = inFile ? `It is the file ${known[0]}.` : `Save the YAML below as ${own}.yaml first.`;
+      const [file, exact] = front[number] ?? [];
+      const folder = file ? `${String(number).padStart(4, "0")}-${digest}` : own;
+      const training = exact ?? train.replaceAll(placeholder, own).replace(" train=long", ` train=long${settings[of[number]]}`);
+      const first = file ? `It is the file ${file}.` : `Save the YAML below as ${own}.yaml first.`;
       return [
         make("h3", {}, "Train it in full, then export it"),
         make("p", { class: "note" }, first),

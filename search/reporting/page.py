@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from search.commands import export_command, train_command
+from search.commands import export_command, hyperparameters, train_command
 from search.reporting.figures import (
     DARK,
     LIGHT,
@@ -175,7 +175,7 @@ class StudyPage:
 
     def _front(self, cost: str) -> FrontInfo:
         if cost not in self._fronts:
-            self._fronts[cost] = gather_front(self.record, cost)
+            self._fronts[cost] = gather_front(self.record, cost, hover=False)
         return self._fronts[cost]
 
     @cached_property
@@ -361,32 +361,31 @@ class StudyPage:
 
     def _commands(self) -> dict[str, Any]:
         """The commands that go on from each network: from its file in front/, or from one saved off the page."""
-        record, config = self.record, self.record.config
+        trials, config = self.record.trials, self.record.config
         if (
             not {"choices", "data"} <= config.keys()
         ):  # a study that was driven from Python: no command says what its images are
             return {}
-        members = pd.concat([front(record.trials, cost) for cost in self.costs])
-        on_front = {int(number) for number in members["number"]}
-        names = [name for name in decision_columns(record.trials) if name.startswith("train.")]
-        shown: dict[str, int] = {}
-        trials: dict[int, Any] = {}
-        for row in record.trials.to_dict("records"):
-            number, decisions = int(row["number"]), {n: row[n] for n in names if not is_missing(row[n])}
-            if is_missing(row["digest"]):
-                continue
+        on_front = {int(number) for cost in self.costs for number in front(trials, cost)["number"]}
+        names = [name for name in decision_columns(trials) if name.startswith("train.")]
+        texts: dict[str, int] = {}
+        positions: dict[int, int] = {}
+        of_front = {}
+        for row in trials[["number", "digest", *names]].to_dict("records"):
+            number, found = int(row["number"]), {name: row[name] for name in names if not is_missing(row[name])}
+            settings = hyperparameters(found)
+            positions[number] = texts.setdefault(settings, len(texts))
             if number in on_front:
                 name = f"{number:04d}-{row['digest']}"
                 file = _from_here(self._folder / "front" / f"{name}.yaml")
-                trials[number] = [file, train_command(file, f"trained/{name}", config, decisions)]
-            else:
-                text = train_command(f"{_PLACEHOLDER}.yaml", f"trained/{_PLACEHOLDER}", config, decisions)
-                trials[number] = shown.setdefault(text, len(shown))
+                of_front[number] = [file, train_command(file, f"trained/{name}", config, found)]
         return {
             "placeholder": _PLACEHOLDER,
-            "train": list(shown),
+            "train": train_command(f"{_PLACEHOLDER}.yaml", f"trained/{_PLACEHOLDER}", config, {}),
             "export": export_command(f"trained/{_PLACEHOLDER}", config.get("imports") or ()),
-            "trials": trials,
+            "settings": list(texts),
+            "of": positions,
+            "front": of_front,
         }
 
 
@@ -402,10 +401,13 @@ def _cost_name(cost: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A cell as JSON holds it; numbers stay what they are."""
+    """A cell as JSON holds it; seven digits of a measurement are more than anybody reads."""
     if is_missing(value):
         return None
-    return value.item() if hasattr(value, "item") else value if isinstance(value, int | float | bool) else str(value)
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    return value if isinstance(value, int) else str(value)
 
 
 def _coded(name: str, column: Iterable[Any]) -> dict[str, Any]:

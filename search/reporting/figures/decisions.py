@@ -18,7 +18,7 @@ from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure
 from search.reporting.networks import gather_traits
 from search.reporting.record import Record
 from search.reporting.tables import completed, decision_columns, floats, judged
-from search.reporting.text import COST_LABELS, is_missing, percent, plain_value, readable_cost
+from search.reporting.text import COST_LABELS, is_missing, plain_value, readable_cost
 
 LEAST_TRIALS = 10
 """Complete trials below which nothing is said of importance."""
@@ -291,10 +291,8 @@ def draw_options(info: OptionsInfo, theme: Theme = LIGHT) -> go.Figure:
     traces = []
     for i, option in enumerate(info.options):
         colour = theme.series[i % len(theme.series)]
-        texts = [
-            f"<b>{plain(option.label)}</b><br>Trial {n}: accuracy {percent(a)}<br>{readable_cost(info.cost, c)}"
-            for n, c, a in zip(option.numbers, option.costs, option.accuracies)
-        ]
+        unit = readable_cost(info.cost, 0).partition(" ")[2]
+        text = f"<b>{plain(option.label)}</b><br>Trial %{{customdata}}: accuracy %{{y:.2%}}<br>%{{x:.3~s}} {unit}"
         traces.append(
             {
                 "type": "scatter",
@@ -303,8 +301,7 @@ def draw_options(info: OptionsInfo, theme: Theme = LIGHT) -> go.Figure:
                 "x": [*option.costs, max(everything)],
                 "y": [*option.accuracies, option.accuracies[-1]],
                 "customdata": [*option.numbers, None],
-                "hovertext": [*texts, ""],
-                "hoverinfo": "text",
+                "hovertemplate": f"{text}<extra></extra>",
                 "mode": "lines+markers",
                 "line": {"color": colour, "width": 2, "shape": "hv", "dash": DASHES[i % len(DASHES)]},
                 "marker": {

@@ -59,19 +59,24 @@ class FrontInfo(NamedTuple):
     reference_names: list[str]
 
 
-def gather_front(record: Record, cost: str = "flops") -> FrontInfo:
+def gather_front(record: Record, cost: str = "flops", *, hover: bool = True) -> FrontInfo:
     """Sorts the trials into those on the front, dominated, stopped, failed and infeasible ones.
 
     Duplicates (they coincide with the trial they repeat) and unfinished trials are not drawn, nor is a trial whose cost is
     missing; a failed or infeasible trial of known cost is, though it has no accuracy.
+
+    Args:
+        record: the study.
+        cost: the column to show accuracy against.
+        hover: whether texts are made for hovering, most of the work where there are thousands of trials.
     """
     trials = record.trials
     kinds = kinds_of(trials, cost)
     rows = {kind: trials[trials["number"].map(kinds) == kind] for kind in KINDS}
     rows["front"] = front(trials[trials[cost].notna()], cost)
     names = {n: name for n, name in reference_names(trials).items() if kinds.get(n) in ("front", "dominated")}
-    points = {kind: _points(rows[kind], record, cost, kind) for kind in KINDS}
-    referenced = _points(trials[trials["number"].isin(list(names))], record, cost, "reference network")
+    points = {kind: _points(rows[kind], record, cost, kind, hover) for kind in KINDS}
+    referenced = _points(trials[trials["number"].isin(list(names))], record, cost, "reference network", hover)
     return FrontInfo(
         record.info.name,
         cost,
@@ -81,10 +86,11 @@ def gather_front(record: Record, cost: str = "flops") -> FrontInfo:
     )
 
 
-def _points(rows: pd.DataFrame, record: Record, cost: str, kind: str) -> Points:
+def _points(rows: pd.DataFrame, record: Record, cost: str, kind: str, hover: bool) -> Points:
     decisions = decision_columns(rows)
     costs = known_costs(record.trials)
-    texts = [_hover(row, costs, decisions, KIND_WORDS.get(kind, kind)) for row in rows.to_dict("records")]
+    told = rows.to_dict("records") if hover else []
+    texts = [_hover(row, costs, decisions, KIND_WORDS.get(kind, kind)) for row in told]
     numbers, values = [int(number) for number in rows["number"]], floats(rows, cost).tolist()
     if kind in _AT_EDGE:
         return Points(numbers, values, [], texts, [])

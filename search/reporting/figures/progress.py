@@ -46,12 +46,10 @@ def gather_hypervolume(record: Record) -> HypervolumeInfo:
 def draw_hypervolume(info: HypervolumeInfo, over: str = "trials", theme: Theme = LIGHT) -> go.Figure:
     """The hypervolume as stairs, over "trials" or wall "time"."""
     x: list[float] = list(range(1, len(info.numbers) + 1))
-    title = "Trials trained"
-    texts = [f"after {count} trials" for count in x]
+    unit, title = "trials", "Trials trained"
     if over == "time":
         scale, unit = time_unit(info.seconds)
         x, title = [s / scale for s in info.seconds], f"Wall time ({unit})"
-        texts = [f"after {duration(s)}" for s in info.seconds]
     volumes = info.volumes if len(x) == len(info.volumes) else []
     trace = {
         "type": "scatter",
@@ -63,8 +61,7 @@ def draw_hypervolume(info: HypervolumeInfo, over: str = "trials", theme: Theme =
         "fill": "tozeroy",
         "fillcolor": theme.area,
         "customdata": info.numbers,
-        "hovertext": [f"<b>{v:.4g}</b> {text}<br>trial {n}" for v, text, n in zip(volumes, texts, info.numbers)],
-        "hoverinfo": "text",
+        "hovertemplate": f"<b>%{{y:.4g}}</b> after %{{x:.4~g}} {unit}<br>trial %{{customdata}}<extra></extra>",
     }
     return figure(
         theme,
@@ -254,13 +251,12 @@ def draw_timeline(info: EffortInfo, theme: Theme = LIGHT) -> go.Figure:
                     2 * len(info.bars),
                     meta=kind,
                     name=KIND_WORDS[kind].capitalize(),
-                    x=joined([(bar.start / scale, bar.end / scale) for bar in bars]),
+                    x=joined([(round(bar.start / scale, 4), round(bar.end / scale, 4)) for bar in bars]),
                     y=joined([(bar.lane + 1,) * 2 for bar in bars]),
                     customdata=joined([(bar.number,) * 2 for bar in bars]),
                     mode="lines",
                     line={"color": colour, "width": width},
-                    hovertext=joined([(_bar_text(bar),) * 2 for bar in bars]),
-                    hoverinfo="text",
+                    hovertemplate=f"<b>Trial %{{customdata}}</b> · {KIND_WORDS[kind]}<extra></extra>",
                 )
             )
     return figure(
@@ -270,10 +266,6 @@ def draw_timeline(info: EffortInfo, theme: Theme = LIGHT) -> go.Figure:
         {"title": "Worker", "tickformat": "d", "dtick": max(1, num_lanes // 8), "range": [num_lanes + 0.5, 0.5]},
         legend={"traceorder": "normal"},
     )
-
-
-def _bar_text(bar: Bar) -> str:
-    return f"<b>Trial {bar.number}</b> · {KIND_WORDS[bar.kind]}<br>{duration(bar.end - bar.start)}, from {duration(bar.start)}"
 
 
 def time_unit(seconds: Sequence[float]) -> tuple[float, str]:
