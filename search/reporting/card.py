@@ -173,7 +173,13 @@ def _use(record: TrainingRecord) -> str:
         care = "" if latency["steady"] else " (something else was running, take it with care)"
         figure = f"{latency['median_ms']:.4g} ms ± {latency['iqr_ms'] / 2:.2g}{care}"
         rows.append(["latency", f"{figure} on {plain(latency['device'])}"])
-    return f"{text}\n\n## ONNX\n\nThe preprocessing is in the file's metadata too.\n\n{_table(['', ''], rows)}"
+    code = (
+        "```python\nimport numpy as np\nimport onnxruntime\n\n"
+        f'session = onnxruntime.InferenceSession("{export["file"]}")\n'
+        f'[logits] = session.run(["logits"], {{"image": np.zeros({shape}, np.float32)}})\n```'
+    )
+    about = "The preprocessing is in the file's metadata too, under names of its own: mean, std, class_names, ..."
+    return f"{text}\n\n## ONNX\n\n{_table(['', ''], rows)}\n\n{about}\n\n{code}"
 
 
 def _reproduce(record: TrainingRecord) -> str:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import conf
-from search.data import Data, check_settings, load, load_test
+from search.data import Data, check_settings, join_training, load, load_test
 from search.data.images import Held, Streamed, augment, resize
 from spaces.errors import InputError
 
@@ -362,6 +362,21 @@ def test_streaming_leaves_the_global_generator_alone(folder: dict[str, Any]) -> 
     before = torch.random.get_rng_state()
     epoch(data)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("in_memory_mb", [1024, 0])
+def test_joined_for_training_are_all_images_but_the_test_images(folder: dict[str, Any], in_memory_mb: int) -> None:
+    settings = {**folder, "in_memory_mb": in_memory_mb}
+    data = load_test(settings, load(settings))
+    joined = join_training(data)
+    assert joined.sizes == {"train": data.sizes["train"] + data.sizes["validation"], "test": data.sizes["test"]}
+    assert (joined.mean, joined.std, joined.fingerprint) == (data.mean, data.std, data.fingerprint), "seen as before"
+
+    def images(of: Data, *splits: str) -> list[bytes]:
+        return [x.numpy().tobytes() + bytes([y]) for s in splits for x, y in zip(*next(iter(of.batches(s, 1000))))]
+
+    assert images(joined, "train") == images(data, "train", "validation")
+    assert images(joined, "test") == images(data, "test")
 
 
 @pytest.mark.parametrize("in_memory_mb", [1024, 0])

@@ -12,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 from optuna.samplers import RandomSampler
+from rich.console import Console
 
 import search
 from search import pick
@@ -93,6 +94,27 @@ def test_every_known_cost_can_be_given_a_budget(
     within = done.trials[alive <= alive.median()]
     assert picked(Path("mine/net.yaml")) == within.loc[within["accuracy"].idxmax()]["digest"]
     assert not (folder / "pick.yaml").exists()
+
+
+def test_latency_counts_as_measured_where_it_was(done: StoredStudy) -> None:
+    trials = done.record.trials
+    best, second = trials["accuracy"].sort_values(ascending=False).index[:2]
+    trials["latency_ms"] = 1.0
+    trials["measured_ms"] = float("nan")
+    assert pick.choose(done, {"latency_ms": 1.5}, None, Console())[0].number == best
+    trials.loc[best, "measured_ms"] = 1.6
+    chosen, _ = pick.choose(done, {"latency_ms": 1.5}, None, Console())
+    assert (chosen.number, chosen.costs["latency_ms"]) == (second, 1.0)
+    with pytest.raises(ValueError, match=r"the nearest is trial \d+ \(.*\): max_latency_ms=1 admits it"):
+        pick.choose(done, {"latency_ms": 0.5}, None, Console())
+
+
+def test_accuracy_counts_as_confirmed_where_it_was(done: StoredStudy) -> None:
+    trials = done.record.trials
+    best, second = trials["accuracy"].sort_values(ascending=False).index[:2]
+    trials["accuracy_mean"] = float("nan")
+    trials.loc[best, "accuracy_mean"] = trials.loc[second, "accuracy"] - 0.001
+    assert pick.choose(done, {}, None, Console())[0].number == second
 
 
 def test_by_reward_weighs_cost_against_accuracy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,6 +125,8 @@ def test_from_a_description_to_a_verified_file(
         "`model.onnx`",
     ):
         assert said in card, said
+    monkeypatch.chdir(folder)
+    check_examples(card)
 
 
 OWN = """
@@ -142,6 +145,15 @@ class Doubled(nn.Module):
 
 BLOCKS["doubled"] = Doubled
 """
+
+
+def check_examples(card: str) -> None:
+    examples = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        names: dict[str, Any] = {}
+        exec(example, names)
+        assert names["logits"].shape == (1, 10)
 
 
 def test_blocks_of_ones_own_go_all_the_way(

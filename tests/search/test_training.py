@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import conf
-from search.data import Data, load
+from search.data import Data, join_training, load
 from search.data.images import Held
 from search.training import (
     Diverged,
@@ -126,6 +126,17 @@ def test_top5_from_twenty_classes_on(digits: Data) -> None:
 def test_batch_of_one_image_is_survived(digits: Data) -> None:
     assert run(load({"source": "digits", "limit": 33}), batch_size=32, epochs=1).epochs == 1
     assert run(load({"source": "digits", "limit": 33}), batch_size=512, epochs=1).epochs == 1
+
+
+def test_where_nothing_is_held_out_accuracy_is_that_of_the_training_images(digits: Data) -> None:
+    told: list[Epoch] = []
+    data = join_training(digits)
+    settings = {**SHORT, "epochs": 6}
+    result = train(small(), data, settings, resolution=(8, 8), seed=0, on_epoch=lambda epoch: not told.append(epoch))
+    assert 0.3 < result.accuracy <= 1
+    assert result.accuracy == told[-1].accuracy
+    assert told[-1].accuracy > told[0].accuracy
+    assert result.accuracy_top5 is None
 
 
 # --- repeatable -------------------------------------------------------------------------------------------------------
