@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
@@ -12,6 +13,8 @@ from multiprocessing.context import BaseContext
 
 PRELOADED = ["search.backends.local"]
 """What the server imports, and so every worker has: all that training needs."""
+_LONGEST_FOLDER = 70
+"""Bytes of a temporary folder's path in which the server's socket still finds room: systems allow about 104 for all of its path."""
 
 
 def start_server() -> None:
@@ -41,4 +44,5 @@ def make_context() -> BaseContext:
 
 
 def _has_server() -> bool:
-    return "forkserver" in multiprocessing.get_all_start_methods()
+    has_room = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER
+    return has_room and "forkserver" in multiprocessing.get_all_start_methods()
