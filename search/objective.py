@@ -205,6 +205,10 @@ class Objective:
             raise ValueError(f"limits on {', '.join(missing)} cannot be checked: only {', '.join(costs)} are given")
         return {name: costs[name] - limit for name, limit in self.limits.items()}
 
+    def excess(self, costs: Mapping[str, float]) -> float:
+        """How far an architecture is beyond the hard limits, as the sum of log ratios; 0 where it keeps them."""
+        return sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self.limits.items())
+
 
 def front_points(accuracy: ArrayLike, cost: ArrayLike, low: float = 0.0) -> NDArray[np.float64]:
     """Accuracies and costs as points (log cost, -accuracy), lower is better in both.

@@ -16,9 +16,12 @@ from search.config import run_command
 from search.records import read_record
 from search.reporting.files import replace_folder
 from search.reporting.page import write_page
-from search.reporting.summary import summary
+from search.reporting.summary import print_summary
 from search.reporting.tables import StudyInfo, front, known_costs, write_tables
 from search.storage import open_study, prepare_folder
+
+NETWORK_FILES = f"{'[0-9]' * 4}*-{'[0-9a-f]' * 16}.yaml"
+"""The networks in front/: trial and digest."""
 
 
 def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, StudyInfo]:
@@ -41,7 +44,7 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
         networks[f"{row['number']:04d}-{row['digest']}.yaml"] = network_file(
             info.name, row["number"], figures, description
         )
-    replace_folder(folder / "front", networks)
+    replace_folder(folder / "front", networks, NETWORK_FILES)
     write_page(record, folder / "pareto.html")
     return trials, info
 
@@ -64,7 +67,7 @@ def main() -> int:
         prepare_folder(folder)
         trials, info = write_report(study, folder)
         following = "the command that started the study, with more trials=, goes on with it"
-        console.print(summary(trials, info, folder, following, width=console.width))
+        print_summary(console, trials, info, folder, following)
 
     return run_command(
         report,

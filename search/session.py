@@ -39,6 +39,8 @@ EXAMPLES = [
     "python -m search.run -m space=shuffle_agg,mobilenet_v2 seed=0,1,2",
 ]
 
+EXHAUSTED = "open more values of the space, or loosen the limits of the objective; more trials= would find nothing new"
+
 
 def run(config: RunConfig) -> int:
     """Runs or resumes one study; returns the exit status.
@@ -65,9 +67,8 @@ def run(config: RunConfig) -> int:
         )
         storage = open_storage(folder, config.storage)
         leases = open_leases(config.storage, config.study)
-        # a resumed sampler goes on instead of drawing the same candidates again, and so does that of a second driver
-        moved_on = num_trials(storage, config.study) + 1_000_003 * leases.position
-        sampler = make_sampler(config.sampler, (config.seed + moved_on) % 2**32)
+        seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
+        sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
         described = describe(config, data)
         study = Study(
             space,
@@ -82,6 +83,8 @@ def run(config: RunConfig) -> int:
         )
         for said in warm_start(sampler, config.warm_start, folder, config.storage, described):
             console.print(said, highlight=False, markup=False)
+        if objective.limits:
+            console.print(f"{study.reference['feasible_share']:.1%} of random architectures keep within the limits.")
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
         interrupted = False
         try:
@@ -102,7 +105,11 @@ def run(config: RunConfig) -> int:
                 )
         except KeyboardInterrupt:
             interrupted = True
-        _report(study, folder, console, _next_command(config.trials, interrupted))
+        if study.stopped_early is not None:
+            console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
+        exhausted = study.stopped_early is not None and not interrupted
+        following = EXHAUSTED if exhausted else _next_command(config.trials, interrupted)
+        _report(study, folder, console, following)
     if interrupted:
         raise KeyboardInterrupt
     return 0
@@ -158,13 +165,11 @@ def describe(config: RunConfig, data: Data) -> dict[str, Any]:
 def _report(study: Study, folder: Path, console: Console, command: str) -> None:
     # imported here: the first trial need not wait for what draws the last
     from search.report import write_report
-    from search.reporting.summary import summary
+    from search.reporting.summary import print_summary
 
     trials, info = write_report(study.optuna_study, folder)
-    console.print(summary(trials, info, folder, command, width=console.width))
-    if study.stopped_early is not None:
-        console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
-    elif waiting := study.num_enqueued:
+    print_summary(console, trials, info, folder, command)
+    if study.stopped_early is None and (waiting := study.num_enqueued):
         console.print(f"{waiting} of the enqueued networks wait for more trials: trials={study.num_done + waiting}")
 
 

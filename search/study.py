@@ -469,16 +469,43 @@ class Study:
         """What hypervolumes and rewards of this study refer to, found on random architectures within the hard limits."""
         rng = np.random.default_rng(0)
         sampled = [self._costs(self.space.random(rng).architecture) for _ in range(NUM_REFERENCE)]
-        feasible = [c for c in sampled if all(excess <= 0 for excess in objective.violations(c).values())]
+        feasible = [costs for costs in sampled if not objective.excess(costs)]
+        share = len(feasible) / NUM_REFERENCE
         if not feasible:
-            least = {name: min(costs[name] for costs in sampled) for name in objective.limits}
+            sampled = self._descend(objective, rng)
+            feasible = [costs for costs in sampled if not objective.excess(costs)]
+        if not feasible:
+            nearest = min(sampled, key=lambda costs: objective.excess(costs))
             said = ", ".join(
-                f"objective.max_{n}={limit:g} (least seen: {least[n]:g})" for n, limit in objective.limits.items()
+                f"objective.max_{n}={limit:g} (the nearest found: {nearest[n]:g})"
+                for n, limit in objective.limits.items()
             )
-            raise InputError(f"0% of {NUM_REFERENCE} random architectures of the space meet {said}; raise the limit")
+            raise InputError(
+                f"0% of {NUM_REFERENCE} random architectures of the space meet {said}, nor do any found by changing one "
+                "decision at a time; raise the limit"
+            )
         ranges = {name: (min(c[name] for c in feasible), max(c[name] for c in feasible)) for name in feasible[0]}
         chance = 1 / self.space.random(rng).architecture.num_classes
-        return {"cost_range": ranges, "chance": chance, "feasible_share": len(feasible) / NUM_REFERENCE}
+        return {"cost_range": ranges, "chance": chance, "feasible_share": share}
+
+    def _descend(self, objective: Objective, rng: np.random.Generator) -> list[dict[str, float]]:
+        """Costs met on the way towards the hard limits, one decision changed at a time, and on to the cheapest within them."""
+
+        def rank(costs: Mapping[str, float]) -> tuple[float, float]:
+            return objective.excess(costs), costs[objective.cost]
+
+        decisions = self.space.random(rng).decisions
+        met = [self._costs(self.space.candidate(decisions).architecture)]
+        best = rank(met[0])
+        improves = True
+        while improves:
+            improves = False
+            for near in self.space.neighbours(decisions, rng):
+                costs = self._costs(self.space.candidate(near).architecture)
+                met.append(costs)
+                if rank(costs) < best:
+                    decisions, best, improves = near, rank(costs), True
+        return met
 
     def _describe(self, study: optuna.Study, reference: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Stores what the study's reports and its resumption need; the config last."""

@@ -93,7 +93,7 @@ def train(
         InputError: as `check_settings`; a checkpoint that cannot be read or is of another training.
     """
     settings = check_settings(settings)
-    with _reproducible(seed, device), _memory_errors():
+    with _reproducible(seed, device), memory_errors():
         start = time.perf_counter()
         initialise(network, seed)
         network.to(device)
@@ -329,14 +329,14 @@ def _reproducible(seed: int, device: str) -> Iterator[None]:
 
 
 @contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Turns every way in which memory runs out into `OutOfMemory`."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory(str(error).splitlines()[0] if str(error) else "out of memory") from error
-    except RuntimeError as error:
-        # the CPU's allocator has no exception of its own
+    except (RuntimeError, InputError) as error:
+        # the CPU's allocator has no exception of its own, and a block that is being built is named before it
         if "DefaultCPUAllocator" in str(error) or "can't allocate memory" in str(error):
             raise OutOfMemory(str(error).splitlines()[0]) from error
         raise

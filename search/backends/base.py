@@ -15,7 +15,7 @@ import torch
 
 from search.data import Data
 from search.outcome import Outcome
-from search.training import Diverged, Epoch, OutOfMemory, train
+from search.training import Diverged, Epoch, OutOfMemory, memory_errors, train
 from spaces import InputError, build, decode
 from spaces.errors import did_you_mean
 
@@ -188,7 +188,8 @@ def _evaluate(job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], boo
 
     try:
         architecture = decode(job.architecture)
-        network = build(architecture)
+        with memory_errors():
+            network = build(architecture)
         result = train(
             network,
             data,

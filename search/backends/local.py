@@ -183,7 +183,8 @@ class _Worker:
         """Reported by the job."""
         self.is_ready = False
         self.connection, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_work, args=(theirs, *arguments), daemon=True)  # type: ignore[attr-defined]
+        # not a daemon, which may have no children: those decode images that are streamed
+        self.process: BaseProcess = context.Process(target=_work, args=(theirs, *arguments))  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
 
@@ -211,10 +212,10 @@ def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str
     torch.set_num_threads(1)
     try:
         import_user_modules(imports)
-    except InputError as error:  # the driver could import them: something is different here
+        data = Data.open(Path(folder))
+    except InputError as error:  # the driver could do both: something is different here
         driver.send(_Ready(str(error)))
         return
-    data = Data.open(Path(folder))
     limit_memory(memory_mb)
 
     with suppress(EOFError, OSError):  # nobody is left to work for

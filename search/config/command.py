@@ -8,6 +8,7 @@ grammar of the command line are used.
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import textwrap
@@ -160,6 +161,9 @@ def run_command(
         Any other exception is a bug and passes.
     """
     given = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may lack a sign that is printed
     try:
         arguments = _read_arguments(given)
         if arguments.help:
@@ -168,7 +172,7 @@ def run_command(
             configs = _compose_raw(arguments, config_name, conf)
             return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
         jobs = [check(config) for config in compose(given, config_name, conf)]
-        statuses = [main(job) or 0 for job in jobs]
+        statuses = [_run_job(main, job) for job in jobs]
         if compare is not None and arguments.multirun:
             compare(jobs)
         return next((status for status in statuses if status), 0)
@@ -177,6 +181,16 @@ def run_command(
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _run_job(main: Callable[[T], int | None], job: T) -> int:
+    """The exit status of one job; a mistake in it does not keep others from running."""
+    try:
+        return main(job) or 0
+    except InputError as error:
+        study = getattr(job, "study", None)
+        print(f"error: {f'{study}: ' if study else ''}{error}", file=sys.stderr)
+        return 2
 
 
 def import_user_modules(names: Iterable[str]) -> None:

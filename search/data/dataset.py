@@ -65,7 +65,7 @@ class Data:
     std: tuple[float, ...]
     augment: bool
     fingerprint: str
-    """Hex digest of what the images and labels are, wherever they lie and however they are held."""
+    """Hex digest of labels and of images spread evenly over each split, wherever they lie and however they are held."""
     splits: Mapping[str, Images]
 
     @property
@@ -151,7 +151,7 @@ def load(settings: Mapping[str, Any]) -> Data:
 
     Raises:
         InputError: settings or data that cannot be used. Every image is looked at: decoded where the set is held in memory,
-            else opened (a streamed image whose inside is broken is named when it is reached).
+            else, and where it is held out for testing, opened (one whose inside is broken is named when it is reached).
     """
     settings = check_settings(settings)
     source = open_source(settings)
@@ -159,6 +159,8 @@ def load(settings: Mapping[str, Any]) -> Data:
     if len(table.class_names) < 2:
         raise InputError(f"{table.origin} has {len(table.class_names)} class; data for training needs two or more")
     rows = _split(table, settings, published_test="test" in source)
+    if "test" in rows:
+        table.scan(rows["test"])  # names one that is none; nothing else of them is looked at
     in_channels, resolution, splits = _training_splits(table, rows, settings)
     mean, std = _statistics(splits["train"])
     return Data(

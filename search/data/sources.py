@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import io
+import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -172,11 +173,18 @@ def open_source(settings: Mapping[str, Any]) -> dict[str, Opener]:
         InputError: nothing there, or not a data set.
     """
     source = settings["source"]
-    if source not in SOURCES:
+    if not isinstance(source, str) or source not in SOURCES:
         raise InputError(f"data.source is '{source}'{did_you_mean(source, SOURCES)}")
     if source == "hub" and settings.get("path"):
         source = "parquet"  # a local copy
-    return SOURCES[source](settings)
+    try:
+        return SOURCES[source](settings)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> InputError:
+    return InputError(f"data: cannot read '{error.filename}': {error.strerror}")
 
 
 def _digits(settings: Mapping[str, Any]) -> dict[str, Opener]:
@@ -232,7 +240,7 @@ def _open_folder(root: Path, expected: tuple[str, ...]) -> Table:
     paths: list[str] = []
     labels: list[int] = []
     for name in class_names:
-        found = sorted(str(file) for file in (root / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+        found = sorted(file for file in _files(root / name) if Path(file).suffix.lower() in SUFFIXES)
         if not found:
             raise InputError(f"'{root / name}' holds no images ({', '.join(sorted(SUFFIXES))})")
         paths += found
@@ -248,6 +256,16 @@ def _open_folder(root: Path, expected: tuple[str, ...]) -> Table:
             features=Features({"image": ImageFeature(decode=False)}),
         )
     return Table(f"'{root}'", expected or class_names, np.array(labels, np.int64), images)
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Every file below a folder; unlike `rglob`, a folder that cannot be read is not passed over."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error) from error
+
+    for folder, _, names in os.walk(root, onerror=refuse):
+        yield from (os.path.join(folder, name) for name in names)
 
 
 def _parquet(settings: Mapping[str, Any]) -> dict[str, Opener]:

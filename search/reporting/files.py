@@ -35,8 +35,8 @@ def _umask() -> int:
     return mask
 
 
-def replace_folder(folder: Path, files: Mapping[str, str]) -> None:
-    """Makes a folder hold these text files, by name, and nothing else.
+def replace_folder(folder: Path, files: Mapping[str, str], pattern: str) -> None:
+    """Makes a folder hold these text files, by name, and no others that match the pattern; what a user put beside them stays.
 
     Raises:
         OSError: the folder or a file cannot be written.
@@ -44,6 +44,6 @@ def replace_folder(folder: Path, files: Mapping[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         replace_file(folder / name, text)
-    for path in folder.iterdir():
+    for path in folder.glob(pattern):
         if path.name not in files:
             path.unlink()

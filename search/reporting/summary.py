@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -35,17 +35,28 @@ _HEADS = {"flops": "FLOPs", "params": "params", "latency_ms": "ms"}
 _NUMBERS_WIDTH = 36  # what the columns beside the decisions take
 
 
-def summary(trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str, width: int = 80) -> RenderableType:
-    """What a search says at its end, to be printed by a rich console.
+def print_summary(console: Console, trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str) -> None:
+    """Says what a search has found: what became of its trials, the front, the files, and the next useful command.
 
-    The front of the objective's cost as a table (its best 20 where it is longer), with the decisions in which its
-    members differ; then the files and the next command. Names and decisions are shown as text, whatever they contain.
+    Args:
+        console: where to.
+        trials: the trials table.
+        info: what else is said of the study.
+        folder: the study's folder.
+        command: to be copied, and so never broken into lines; nor is the folder.
+    """
+    console.print(summary(trials, info, console.width))
+    console.print(Group(Text(), _files(folder), Text(), Text.assemble("Next: ", (command, "bold"))), soft_wrap=True)
+
+
+def summary(trials: pd.DataFrame, info: StudyInfo, width: int = 80) -> RenderableType:
+    """What became of the trials, and the front of the objective's cost as a table (its best 20 where it is longer).
+
+    The table shows the decisions in which the front's members differ. Names and decisions are shown as text, whatever they contain.
 
     Args:
         trials: the trials table.
         info: what else is said of the study.
-        folder: the study's folder.
-        command: the next useful command.
         width: the console's columns: decisions are shown as far as two lines a network hold them.
     """
     cost = info.objective.cost
@@ -54,6 +65,7 @@ def summary(trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str, w
         Text(),
         _headline(trials, info),
         Text(describe_objective(info.objective), style="dim"),
+        *_failures(trials),
     ]
     if members.empty:
         parts.append(Text("No trial is complete: there is no front yet."))
@@ -66,8 +78,15 @@ def summary(trials: pd.DataFrame, info: StudyInfo, folder: Path, command: str, w
         parts += _confirmation(trials, members, cost)
         if len(members) > _MAX_ROWS:
             parts.append(Text(f"{len(members) - _MAX_ROWS} cheaper ones are in {table}", style="dim"))
-    parts += [Text(), _files(folder), Text(), Text.assemble("Next: ", (command, "bold"))]
     return Group(*parts)
+
+
+def _failures(trials: pd.DataFrame) -> list[Text]:
+    """Why most of the failed ones failed; nothing where none did."""
+    reasons = trials[trials["state"] == "failed"]["failure"].value_counts()
+    if reasons.empty:
+        return []
+    return [Text(f"{reasons.iloc[0]} of {reasons.sum()} failures: {reasons.index[0]}", style="red")]
 
 
 def _headline(trials: pd.DataFrame, info: StudyInfo) -> Text:
@@ -160,4 +179,4 @@ def _files(folder: Path) -> Group:
     for name, meaning in meanings.items():
         if (folder / name).exists():
             table.add_row(Text(f"  {name}"), Text(meaning, style="dim"))
-    return Group(Text.assemble("Files in ", (str(folder), "bold"), overflow="fold"), table)
+    return Group(Text.assemble("Files in ", (str(folder), "bold")), table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,12 +29,14 @@ SAMPLERS: dict[str, type[BaseSampler]] = {
 """A new sampler is one line here and one file in conf/sampler/; a `SpaceSampler` is told of the space by the study."""
 
 
-def make_sampler(settings: Mapping[str, Any], seed: int) -> BaseSampler:
+def make_sampler(settings: Mapping[str, Any], seed: int, num_trials: int = 0) -> BaseSampler:
     """The sampler that a file of conf/sampler/ describes.
 
     Args:
         settings: its `name`, and arguments of its class.
         seed: of everything it draws.
+        num_trials: that its study holds already: Optuna's samplers would begin to draw the same candidates again, ours go by the
+            trial's number.
 
     Raises:
         InputError: an unknown name, or arguments the sampler does not take.
@@ -42,7 +45,33 @@ def make_sampler(settings: Mapping[str, Any], seed: int) -> BaseSampler:
     name = arguments.pop("name", None)
     if name not in SAMPLERS:
         raise InputError(f"sampler.name: unknown sampler '{name}'{did_you_mean(name, SAMPLERS)}")
+    kind = SAMPLERS[name]
+    parameters = inspect.signature(kind).parameters
+    for key, value in arguments.items():
+        if key not in parameters:
+            raise InputError(f"sampler.{key}: {name} has no such setting{did_you_mean(key, parameters)}")
+        _check_type(f"sampler.{key}", value, parameters[key].annotation)
+    seed = seed if issubclass(kind, SpaceSampler) else seed + num_trials
     try:
-        return SAMPLERS[name](**arguments, seed=seed)  # type: ignore[call-arg]
+        return kind(**arguments, seed=seed)  # type: ignore[call-arg]
     except (TypeError, ValueError) as error:
         raise InputError(f"sampler={name}: {error}") from error
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "None": (type(None),),
+}
+
+
+def _check_type(key: str, value: object, annotation: object) -> None:
+    """Raises InputError for a value that the annotation, "int | None", does not name; others are left to the class."""
+    named = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    words = [word.strip() for word in named.split("|")]
+    if not all(word in _KINDS for word in words):
+        return
+    if not any(isinstance(value, _KINDS[word]) and (word == "bool") == isinstance(value, bool) for word in words):
+        raise InputError(f"{key} is {value!r}; it is of type {named.replace('None', 'null')}")

@@ -96,7 +96,8 @@ class _LineMax(torch.autograd.Function):
         chunk = max(1, CHUNK // (out * height * width)) if x.device.type == "cpu" else batch
         maximum = x.new_empty(batch, out, height, width)
         learning = ctx.needs_input_grad[0]
-        winner = torch.zeros_like(maximum if learning else maximum[:, :0], dtype=torch.uint8)
+        number = torch.uint8 if groups <= 256 else torch.int32
+        winner = torch.zeros_like(maximum if learning else maximum[:, :0], dtype=number)
         candidate = torch.empty_like(maximum[:chunk])
         better = torch.empty_like(candidate, dtype=torch.bool)
         for x_part, best, won in zip(x.split(chunk), maximum.split(chunk), winner.split(chunk), strict=True):
@@ -107,7 +108,8 @@ class _LineMax(torch.autograd.Function):
                 if learning:
                     # groups come in rising order: the latest winner is the greatest number
                     torch.gt(new, best, out=is_better)
-                    torch.maximum(won, is_better.view(torch.uint8).mul_(i), out=won)
+                    greater = is_better.view(torch.uint8) if number is torch.uint8 else is_better.to(number)
+                    torch.maximum(won, greater.mul_(i), out=won)
                 torch.maximum(best, new, out=best)
         ctx.save_for_backward(winner, lines)
         ctx.shape = x.shape

@@ -471,6 +471,15 @@ def spoil(root: Path, change: Callable[[bytes], bytes]) -> None:
         file.write_bytes(change(file.read_bytes()))
 
 
+def test_any_image_that_is_none_is_named_whatever_split_it_falls_into(folder: dict[str, Any]) -> None:
+    for file in sorted(Path(folder["path"]).rglob("*.png")):
+        content = file.read_bytes()
+        file.write_bytes(b"words")
+        with pytest.raises(InputError, match=rf"{file.parent.name}.{file.name}: not an image"):
+            load(folder)
+        file.write_bytes(content)
+
+
 def test_a_cut_streamed_image_is_named_when_reached(folder: dict[str, Any]) -> None:
     data = load({**folder, "in_memory_mb": 0})
     spoil(Path(folder["path"]) / "cat", lambda content: content[:-60])

@@ -93,13 +93,15 @@ def test_files_come_from_the_storage_alone(
     networks = sorted(path.name for path in (folder / "front").iterdir())
     for name in names:
         (folder / name).write_text("old")
-    (folder / "front" / "9999-of-another-time.yaml").write_text("old")
+    (folder / "front" / "9999-0123456789abcdef.yaml").write_text("of another time")
+    (folder / "front" / "notes.txt").write_text("a user's own")
+    (folder / "front" / "kept").mkdir()
     moved = folder.parent.parent / "elsewhere" / "half"
     moved.parent.mkdir()
     shutil.move(folder, moved)
     assert run_report(monkeypatch, "study=half", "results_dir=elsewhere") == 0
     assert {name: (moved / name).read_text() for name in names} == before
-    assert sorted(path.name for path in (moved / "front").iterdir()) == networks
+    assert sorted(path.name for path in (moved / "front").iterdir()) == sorted([*networks, "kept", "notes.txt"])
 
 
 def test_an_empty_study_is_a_report_too(

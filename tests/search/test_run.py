@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -47,14 +48,32 @@ def home(tmp_path: Path) -> Path:
 def start(home: Path, *arguments: str, module: str = "search.run") -> subprocess.Popen[str]:
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{home}"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=home,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # in the background of a shell script Ctrl-C is ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    STARTED.append(process)
+    return process
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _leave_none_running() -> Iterator[None]:
+    """A test that fails leaves no search behind that trains for ever."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def run(home: Path, *arguments: str, module: str = "search.run", status: int = 0) -> str:
@@ -210,6 +229,25 @@ def confirmed(folder: Path) -> dict[str, list[int]]:
     except sqlite3.OperationalError:
         return {}
     return {key: json.loads(value)["seeds"] for key, value in rows}
+
+
+def test_a_long_temporary_path_does_without_a_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = home / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    assert "1/1 done" in run(home, *QUICK, "trials=1", "workers=1")
+
+
+def test_a_job_that_is_refused_does_not_keep_others_from_running(home: Path) -> None:
+    arguments = [a for a in QUICK if not a.startswith("study=")]
+    said = run(home, "-m", *arguments, "trials=1", "workers=1", "objective.max_flops=1,1000000", status=2)
+    assert "error: tiny-digits-data.limit=200-objective.max_flops=1-" in said
+    assert "1/1 done" in said
+
+
+def test_a_terminal_without_unicode_is_no_obstacle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    assert "The front" in run(home, *QUICK, "trials=1", "workers=1")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.backends.base import BackendSettings, EpochDone, Event, Finished, Job, Lost
+from search.backends.base import BackendSettings, EpochDone, Event, Finished, Job, Lost, evaluate
 from search.backends.local import MAX_FALSE_STARTS, LocalBackend
 from search.data import Data, load
 from spaces import InputError, SearchSpace
@@ -47,6 +47,26 @@ def make_job(number: int, rungs: tuple[int, ...] = (), **settings: Any) -> Job:
     )
     architecture = space.random(np.random.default_rng(0)).architecture
     return Job(number, architecture.to_dict(), {**SETTINGS, **settings}, seed=0, rungs=rungs)
+
+
+def test_memory_may_run_out_while_the_network_is_built(data: Data) -> None:
+    wide = {"block": "conv", "channels": 2**21, "kernel_size": 1}
+    space = SearchSpace({"layers": [wide, wide]}, in_channels=1, num_classes=10, resolution=8)
+    architecture = space.random(np.random.default_rng(0)).architecture
+    outcome = evaluate(Job(0, architecture.to_dict(), SETTINGS, seed=0), data, "cpu", lambda epoch: True)
+    assert outcome.failure is not None
+    assert outcome.failure.startswith("out of memory")
+
+
+def test_workers_may_have_processes_that_decode_images() -> None:
+    streamed = load({"source": "digits", "limit": 100, "in_memory_mb": 0, "decode_workers": 1})
+    backend = LocalBackend(1, streamed, accelerator="cpu")
+    try:
+        backend.start(make_job(0, epochs=1))
+        (event,) = (event for event in wait_for(backend, Finished) if isinstance(event, Finished))
+    finally:
+        backend.close()
+    assert event.outcome.state == "complete", event.outcome.failure
 
 
 def wait_for(backend: LocalBackend, kind: type[Event], number: int = 1) -> list[Event]:

@@ -9,18 +9,18 @@ import pytest
 from rich.console import Console
 
 from search.objective import Objective
-from search.reporting.summary import one_line, summary, telling_decisions
+from search.reporting.summary import one_line, print_summary, telling_decisions
 from search.reporting.tables import front, trials_frame, write_tables
 from search.reporting.text import percent, readable
 from tests.search.reporting.fake import HOSTILE, INFO, fake_trials
 
-COMMAND = "python -m search.report study=x"
+COMMAND = "python -m search.run space=shuffle_agg trials=80 'train.lr={float: [1e-3, 1e-1], log: true}'"
 
 
 def said(trials: pd.DataFrame, folder: Path, width: int = 80, objective: Objective = INFO.objective) -> str:
     stream = io.StringIO()
     info = replace(INFO, objective=objective)
-    Console(file=stream, width=width).print(summary(trials, info, folder, COMMAND, width))
+    print_summary(Console(file=stream, width=width), trials, info, folder, COMMAND)
     return stream.getvalue()
 
 
@@ -28,12 +28,14 @@ def said(trials: pd.DataFrame, folder: Path, width: int = 80, objective: Objecti
 def test_summary_shows_the_front_within_the_width(tmp_path: Path, width: int) -> None:
     trials = fake_trials(40)
     text = said(trials, tmp_path, width)
-    assert all(len(line) <= width for line in text.splitlines())
+    table, files = text.split("Files in ")
+    assert all(len(line) <= width for line in table.splitlines())
+    assert f"Next: {COMMAND}" in files.splitlines(), "in one line, to be copied"
+    assert files.splitlines()[0] == str(tmp_path)
     lines = [line.split() for line in text.splitlines()]
     for row in front(trials, "flops").to_dict("records"):
         start = [str(row["number"]), percent(row["accuracy"]), *readable(row["flops"]).split()]
         assert any(line[: len(start)] == start for line in lines), start
-    assert COMMAND in text
 
 
 def test_summary_names_the_files_that_are_there(tmp_path: Path) -> None:

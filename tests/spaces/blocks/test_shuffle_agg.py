@@ -84,7 +84,9 @@ def test_lines_of_a_small_case():
 
 
 @pytest.mark.parametrize("aggregate", ["max", "mean"])
-@pytest.mark.parametrize(("out_channels", "groups", "widen"), [(12, 4, 1), (10, 3, 2), (5, 8, 1), (1, 2, 1)])
+@pytest.mark.parametrize(
+    ("out_channels", "groups", "widen"), [(12, 4, 1), (10, 3, 2), (5, 8, 1), (1, 2, 1), (2, 300, 1)]
+)
 def test_aggregation_and_its_gradient_equal_the_plain_ones(out_channels, groups, widen, aggregate, monkeypatch):
     monkeypatch.setattr("spaces.blocks.shuffle_agg.CHUNK", out_channels * 20 * 2)  # two images at a time
     torch.manual_seed(0)
