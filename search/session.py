@@ -25,7 +25,7 @@ from search.objective import COSTS, Objective
 from search.reporting.files import replace_file
 from search.reporting.progress import Ended, Progress, Status
 from search.samplers import make_sampler
-from search.storage import lock, num_trials, open_leases, open_storage, open_study, prepare_folder
+from search.storage import lock, num_trials, open_leases, open_storage, open_study, prepare_folder, writing
 from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
@@ -167,7 +167,8 @@ def _report(study: Study, folder: Path, console: Console, command: str) -> None:
     from search.report import write_report
     from search.reporting.summary import print_summary
 
-    trials, info = write_report(study.optuna_study, folder)
+    with writing(folder):
+        trials, info = write_report(study.optuna_study, folder)
     print_summary(console, trials, info, folder, command)
     if study.stopped_early is None and (waiting := study.num_enqueued):
         console.print(f"{waiting} of the enqueued networks wait for more trials: trials={study.num_done + waiting}")

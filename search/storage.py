@@ -66,6 +66,11 @@ def lock(folder: Path, url: str | None, name: str) -> AbstractContextManager[Any
     return held
 
 
+def writing(folder: Path) -> FileLock:
+    """Keeps the reports of several drivers apart that end at the same time, to be used in a `with`."""
+    return FileLock(folder / ".report.lock", timeout=300)
+
+
 def open_storage(folder: Path, url: str | None) -> RDBStorage:
     """The storage at `url`, or the SQLite database in a study's folder.
 

@@ -54,6 +54,9 @@ from spaces.errors import InputError
 REPORT_S = 1.0
 """An actor reports at most this often, besides at rungs and at the end: short epochs come together."""
 
+MAX_FALSE_STARTS = 3
+"""Actors in a row that end before they could take a trial, after which the search ends."""
+
 MAX_KEPT = 10_000
 """Actors that wait for their next trial, at most."""
 
@@ -125,8 +128,7 @@ class RayBackend:
             events.append(event)
         if not events and self._door.failure is not None:
             raise InputError(
-                f"backend=ray: the cluster no longer answers ({self._door.failure}); nothing that was finished is lost, "
-                "and the same command goes on"
+                f"backend=ray: {self._door.failure}; nothing that was finished is lost, and the same command goes on"
             )
         return events
 
@@ -178,9 +180,9 @@ class RayBackend:
                 raise_on_failed_trial=False,
                 verbose=0,
             )
-            self._door.fail("Ray Tune ended")
+            self._door.fail("Ray Tune has ended")
         except BaseException as error:
-            self._door.fail(" ".join(str(error).split())[:300] or type(error).__name__)
+            self._door.fail(f"Ray Tune has ended ({' '.join(str(error).split())[:300] or type(error).__name__})")
 
 
 class _Door:
@@ -201,6 +203,8 @@ class _Door:
         self.started: dict[int, float] = {}
         """When the trials under way began, by the monotonic clock."""
         self.actors: dict[int, Any] = {}
+        self.false_starts = 0
+        """Actors in a row that ended before their first trial."""
         self.overdue: dict[int, float] = {}
         """Trials whose actor was ended because their time was over, with the limit in seconds."""
 
@@ -295,6 +299,7 @@ class _Starts(Callback):
         number = _number(trial)
         self._door.actors[number] = trial.temporary_state.ray_actor
         self._door.started[number] = time.monotonic()
+        self._door.false_starts = 0
 
 
 class _Closing(Stopper):
@@ -345,6 +350,10 @@ class _Decisions(TrialScheduler):
         number = _number(trial)
         limit = self._door.overdue.pop(number, None)
         reason = _last_words(trial)
+        if number not in self._door.started:
+            self._door.false_starts += 1
+            if self._door.false_starts >= MAX_FALSE_STARTS:
+                self._door.fail(f"{MAX_FALSE_STARTS} actors in a row could not start, the last: {reason}")
         if limit is None and "low on memory" in reason:  # the node's, and Ray chose this one
             self._end(Finished(number, Outcome("failed", failure=f"out of memory: {reason}")))
         elif limit is None:
@@ -411,6 +420,8 @@ class _Worker(Trainable):
         import_user_modules(imports)
         self._data = data
         self._device = choose_device(device)
+        if self._device != "cpu" and settings.gpus < 1:  # none may take the memory of those it shares with
+            torch.cuda.set_per_process_memory_fraction(settings.gpus)
         self._threads = max(1, math.floor(settings.cpus))
         self._folder = Path(tempfile.mkdtemp(prefix="smallnets-"))
         limit_memory(settings.trial_memory_mb)

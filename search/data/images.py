@@ -176,8 +176,15 @@ class Streamed:
         """See `Images.save`."""
         np.save(folder / f"{name}_rows.npy", self.rows)
         np.save(folder / f"{name}_labels.npy", self.labels)
+        return self._note()
+
+    def _note(self) -> dict[str, Any]:
         shape = [self.in_channels, *self.resolution]
         return {"settings": self.settings, "part": self.part, "shape": shape, "class_names": self.table.class_names}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # another process, perhaps of another machine, opens the files itself
+        return _reopen, (self.rows, self.labels, self._note())
 
     @classmethod
     def open(cls, folder: Path, name: str, note: Mapping[str, Any]) -> Streamed:
@@ -186,14 +193,17 @@ class Streamed:
         Raises:
             InputError: the source has other labels than when it was saved.
         """
-        known = tuple(note["class_names"]) if note["part"] != "train" else ()
-        table = open_source(note["settings"])[note["part"]](known)
-        rows = np.load(folder / f"{name}_rows.npy")
-        labels = np.load(folder / f"{name}_labels.npy")
-        if len(table.labels) <= rows.max() or not np.array_equal(table.labels[rows], labels):
-            raise InputError(f"{table.origin} has changed since the search began; start a new study for the new images")
-        in_channels, height, width = note["shape"]
-        return cls(table, rows, in_channels, (height, width), note["settings"], note["part"])
+        return _reopen(np.load(folder / f"{name}_rows.npy"), np.load(folder / f"{name}_labels.npy"), note)
+
+
+def _reopen(rows: np.ndarray, labels: np.ndarray, note: Mapping[str, Any]) -> Streamed:
+    """A streamed split from its source, as it was noted."""
+    known = tuple(note["class_names"]) if note["part"] != "train" else ()
+    table = open_source(note["settings"])[note["part"]](known)
+    if len(table.labels) <= rows.max() or not np.array_equal(table.labels[rows], labels):
+        raise InputError(f"{table.origin} has changed since the search began; start a new study for the new images")
+    in_channels, height, width = note["shape"]
+    return Streamed(table, rows, in_channels, (height, width), note["settings"], note["part"])
 
 
 class _Decoded(torch.utils.data.Dataset[Any]):

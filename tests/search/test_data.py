@@ -406,6 +406,15 @@ def test_streamed_data_that_changed_meanwhile_is_refused(folder: dict[str, Any],
         Data.open(tmp_path / "saved")
 
 
+def test_streamed_data_travels_as_the_place_of_its_files(folder: dict[str, Any]) -> None:
+    data = load({**folder, "in_memory_mb": 0})
+    sent = pickle.dumps(data)
+    assert len(sent) < 20_000
+    for (x, labels), (again, again_labels) in zip(data.batches("train", 8), pickle.loads(sent).batches("train", 8)):
+        assert torch.equal(x, again)
+        assert torch.equal(labels, again_labels)
+
+
 def test_scaled_copies_are_not_sent_along() -> None:
     data = load(DIGITS)
     before = len(pickle.dumps(data))

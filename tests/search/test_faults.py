@@ -53,11 +53,15 @@ class Cluster:
         token.write_text("0123456789abcdef" * 4)
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port, client_port = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
-        self._nodes = [self._start("--head", f"--port={port}", f"--temp-dir={self._folder.name}", "--num-cpus=1")]
+        head = [
+            "--head",
+            f"--port={port}",
+            f"--ray-client-server-port={client_port}",
+            f"--temp-dir={self._folder.name}",
+        ]
+        self._nodes = [self._start(*head, "--num-cpus=1")]
         self.add_node()
 
     def add_node(self) -> None:
@@ -68,6 +72,7 @@ class Cluster:
         """Starts a node and waits until it is up."""
         command = [str(Path(sys.executable).parent / "ray"), "start", *arguments, "--block", "--disable-usage-stats"]
         command += ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
+        command += ["--min-worker-port=0", "--max-worker-port=0"]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
@@ -109,6 +114,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster = Cluster(monkeypatch)
     yield cluster
     cluster.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def children(pid: int) -> list[int]:

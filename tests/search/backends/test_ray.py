@@ -14,11 +14,13 @@ import pytest
 from search.backends import make_backend, set_up_ray
 from search.backends.base import Backend, BackendSettings, EpochDone, Event, Finished, Job, Lost, evaluate
 from search.data import Data, load
+from spaces import InputError
 
 from .test_local import make_job
 
 set_up_ray(only_here=True)
 ray = pytest.importorskip("ray")
+from search.backends.ray import RayBackend  # noqa: E402
 
 FAULTS = """
 import os, time
@@ -39,7 +41,7 @@ class RayFault(nn.Module):
             if self.fault == "grows":
                 self.kept = []
                 while True:
-                    self.kept.append(torch.ones(2**20))
+                    self.kept.append(torch.ones(2**20, device=x.device))
         return self.conv(x)
 
 spaces.BLOCKS["ray_fault"] = RayFault
@@ -163,6 +165,32 @@ def test_what_takes_too_much_memory_fails_alone(data: Data, start: Start) -> Non
     assert [outcome.state for outcome in outcomes] == ["failed", "complete", "failed"]
     assert (outcomes[0].failure or "").startswith("out of memory")
     assert (outcomes[2].failure or "").startswith("out of memory")
+
+
+def test_actors_that_cannot_start_end_the_search(data: Data, start: Start) -> None:
+    start(data, workers=1).close()  # there is a cluster
+    broken = RayBackend(BackendSettings.from_config({"name": "ray"}), 1, data, ["no_such_module_anywhere"])
+
+    def search() -> None:
+        while True:
+            broken.start(make_job(0))
+            collect(broken, 1)
+
+    with pytest.raises(InputError, match="no_such_module_anywhere"):
+        search()
+    broken.close()
+
+
+@pytest.mark.gpu
+def test_trials_share_a_gpu_and_run_out_of_memory_alone(data: Data, start: Start) -> None:
+    ray.shutdown()
+    backend = start(data, workers=2, gpus=0.5, accelerator="cuda")
+    backend.start(make_job(0, epochs=3))
+    backend.start(faulty_job(1, "grows"))
+    outcomes = {event.number: event.outcome for event in collect(backend, 2) if isinstance(event, Finished)}
+    backend.close()
+    assert outcomes[0].state == "complete"
+    assert (outcomes[1].failure or "").startswith("out of memory")
 
 
 def test_the_cluster_listens_on_the_loopback_address_alone(start: Start, data: Data) -> None:
