@@ -60,6 +60,11 @@ MAX_FALSE_STARTS = 3
 MAX_KEPT = 10_000
 """Actors that wait for their next trial, at most."""
 
+STATE_BYTES_PER_S = 5 * 2**20
+"""What a trial's checkpoints may take of the network: those of large networks travel less often than every report."""
+
+_TRAINABLES: dict[tuple[Any, ...], Any] = {}
+
 CAPACITY_S = 5.0
 """How often the cluster is asked for its size, where that says how many trials run."""
 
@@ -81,7 +86,7 @@ class RayBackend:
         self._settings = settings
         self._workers = workers
         connect(settings, workers, imports)
-        self._capacity, self._capacity_at = workers or cluster_capacity(settings), time.monotonic()
+        self._capacity, self._capacity_at = workers or max(1, cluster_capacity(settings)), time.monotonic()
         self._jobs: dict[int, Job] = {}
         self._states: dict[int, tuple[Job, bytes]] = {}
         """The last checkpoint of jobs that have not finished: a lost one goes on from there."""
@@ -96,7 +101,8 @@ class RayBackend:
         """Trials that the cluster has room for now."""
         now = time.monotonic()
         if self._workers is None and now - self._capacity_at > CAPACITY_S:
-            self._capacity, self._capacity_at = cluster_capacity(self._settings), now
+            # never 0: a cluster that has lost all its nodes may get new ones
+            self._capacity, self._capacity_at = max(1, cluster_capacity(self._settings)), now
         return max(0, self._capacity - len(self._jobs))
 
     def start(self, job: Job) -> None:
@@ -122,7 +128,7 @@ class RayBackend:
                 if state is not None:
                     self._states[event.number] = self._jobs[event.number], state
             else:
-                del self._jobs[event.number]
+                self._jobs.pop(event.number, None)
             if isinstance(event, Finished):
                 self._states.pop(event.number, None)
             events.append(event)
@@ -143,7 +149,13 @@ class RayBackend:
     def _make_trainable(self, data: Data, imports: Sequence[str]) -> Any:
         """What Tune makes actors of; puts the images in the object store, once."""
         device = "cpu" if self._settings.accelerator == "cpu" or not self._settings.gpus else "cuda"
-        return tune.with_parameters(_Worker, data=data, imports=tuple(imports), device=device, settings=self._settings)
+        # one for the studies of a sweep that differ in nothing that workers see: Tune gives nothing back that it has put there
+        key = (ray.get_runtime_context().get_job_id(), data.fingerprint, tuple(imports), device, self._settings)
+        if key not in _TRAINABLES:
+            _TRAINABLES[key] = tune.with_parameters(
+                _Worker, data=data, imports=tuple(imports), device=device, settings=self._settings
+            )
+        return _TRAINABLES[key]
 
     def _stop_overdue(self) -> None:
         """Ends the actors of trials that are past their time: whatever hangs there would not listen."""
@@ -153,7 +165,7 @@ class RayBackend:
         for number, started in list(self._door.started.items()):
             if time.monotonic() - started > limit and number not in self._door.overdue:
                 self._door.overdue[number] = limit
-                _kill(self._door.actors[number])
+                _kill(self._door.actors.get(number))
 
     def _tune(self, trainable: Any) -> None:
         """Tune's own loop, in its own thread, until the door is closed."""
@@ -331,7 +343,7 @@ class _Decisions(TrialScheduler):
         if not result["waits"]:
             return self.CONTINUE
         self._door.wait_until_handled()
-        return self.CONTINUE if self._door.answers.get(number, True) else self.STOP
+        return self.CONTINUE if self._door.answers.pop(number, True) else self.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         number = _number(trial)
@@ -375,7 +387,7 @@ class _Decisions(TrialScheduler):
 
     def _end(self, event: Finished | Lost) -> None:
         """The last word on a trial. Its actor is kept for the next job, which therefore has to be there."""
-        for known in (self._door.epochs, self._door.started, self._door.actors, self._door.answers):
+        for known in (self._door.epochs, self._door.started, self._door.actors, self._door.answers, self._door.overdue):
             known.pop(event.number, None)
         if not self._door.closed:
             self._door.say(event)
@@ -395,18 +407,19 @@ def _stopped(epochs: Sequence[Epoch]) -> Outcome:
 
 def _last_words(trial: Trial) -> str:
     """What Ray says about the end of an actor, in one line."""
-    error = trial.get_pickled_error()
-    lines = [
-        line.strip() for line in str(error or trial.get_error() or "no reason is known").splitlines() if line.strip()
-    ]
-    causes = [line for line in lines if "unexpectedly" in line or "node" in line.lower() or "memory" in line.lower()]
-    return (causes or lines)[0][:300]
+    try:
+        text = Path(trial.error_file).read_text()
+    except (OSError, TypeError):
+        return "no reason is known"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Failure #")]
+    telling = [line for line in lines if any(word in line for word in ("InputError", "low on memory", "unexpectedly"))]
+    return (telling[-1:] or lines or ["no reason is known"])[0][:300]
 
 
 def _kill(actor: Any) -> None:
     """Ends an actor's process, whatever it is doing."""
     try:
-        ray.kill(actor)
+        ray.kill(actor)  # None where there is none any more
     except Exception:  # it is gone already, or the cluster is
         return
 
@@ -460,6 +473,7 @@ class _Training:
         self._events: queue.SimpleQueue[EpochDone | Finished] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._waits = False
+        self._state_due = 0.0
         self._abandoned = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -479,7 +493,10 @@ class _Training:
             events.append(event)
         done = isinstance(event, Finished)
         self._waits = self._is_rung(event)
-        state = None if done else self._checkpoint.read_bytes()
+        state = None
+        if not done and time.monotonic() >= self._state_due:
+            state = self._checkpoint.read_bytes()
+            self._state_due = time.monotonic() + len(state) / STATE_BYTES_PER_S
         return {"events": events, "state": state, "waits": self._waits, "done": done}
 
     def abandon(self) -> None:
@@ -490,9 +507,12 @@ class _Training:
         self._checkpoint.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        torch.set_num_threads(self._threads)
-        outcome = evaluate(self._job, self._data, self._device, self._on_epoch, self._checkpoint)
-        self._events.put(Finished(self._job.number, outcome))
+        try:
+            torch.set_num_threads(self._threads)
+            outcome = evaluate(self._job, self._data, self._device, self._on_epoch, self._checkpoint)
+            self._events.put(Finished(self._job.number, outcome))
+        except BaseException:  # a user's block that calls sys.exit: nobody would hear of a thread's end
+            os._exit(1)
 
     def _on_epoch(self, epoch: Epoch) -> bool:
         event = EpochDone(self._job.number, epoch)
