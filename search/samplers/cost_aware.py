@@ -87,7 +87,7 @@ class CostAwareSampler(SpaceSampler):
         num_initial: candidates of the space-filling design at the start.
     """
 
-    def __init__(self, seed: int | None = None, num_initial: int = 8) -> None:
+    def __init__(self, seed: int | None = None, num_initial: int = 4) -> None:
         super().__init__(seed)
         if num_initial < 2:
             raise ValueError(f"num_initial must be at least 2, got {num_initial}")

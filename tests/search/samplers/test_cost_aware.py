@@ -104,7 +104,7 @@ def test_one_target_is_met_by_a_better_network_than_random_ones_are() -> None:
 
 
 def test_first_candidates_are_spread_over_the_logarithm_of_cost() -> None:
-    study = study_of(mixed_space(), trials=8)
+    study = study_of(mixed_space(), CostAwareSampler(seed=0, num_initial=8), trials=8)
     logs = np.sort([np.log(p.costs["flops"]) for p in finish(study, truth)])
     low, high = np.log(study.reference["cost_range"]["flops"])
     assert logs[-1] - logs[0] > 0.6 * (high - low)
@@ -167,7 +167,7 @@ def test_spaces_of_every_size(stages: int, options: int, size: float) -> None:
         return float(0.9 - 0.2 * wrong)
 
     found = [kernels_of_two(proposal) for proposal in finish(study, kernels_of_two)]
-    assert max(found[8:]) > max(found[:8])
+    assert max(found[4:]) > max(found[:4])
 
 
 def test_a_latency_that_is_predicted_counts_with_its_error(small_space: SearchSpace) -> None:
