@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 from filelock import FileLock, Timeout
@@ -151,10 +151,13 @@ def open_database(path: Path) -> RDBStorage:
     Raises:
         InputError: the file is no such database.
     """
-    # SQLite's own way to write a path: in a study's name, `?`, `#`, `%` and braces mean something to SQLAlchemy or Optuna
-    url = f"sqlite:///file:{quote(str(path.absolute()))}?uri=true"
+
+    def connect() -> sqlite3.Connection:
+        # not by a URL: in a study's name, `?`, `#`, `%` and braces mean something to SQLAlchemy or Optuna
+        return sqlite3.connect(path, timeout=60, check_same_thread=False)
+
     try:
-        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+        storage = RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs={"creator": connect})
     except (SQLAlchemyError, RuntimeError) as error:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
         raise InputError(

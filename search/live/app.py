@@ -105,7 +105,7 @@ def _layout(studies: Studies, chosen: Sequence[str]) -> html.Div:
             dcc.Interval(id="tick", interval=1000 * REFRESH_S),
             *(
                 dcc.Store(id=name)
-                for name in ("news", "said", "wanted", "answer", "scheme", "shown", "done", "unknown")
+                for name in ("news", "seen", "said", "wanted", "answer", "scheme", "shown", "done", "unknown")
             ),
             html.Header(
                 [
@@ -137,33 +137,33 @@ def _connect(app: Dash, studies: Studies) -> None:
 
     @app.callback(
         Output("news", "data"),
+        Output("seen", "data"),
         Output("problem", "children"),
         Output("studies", "options"),
         Input("tick", "n_intervals"),
         Input("studies", "value"),
         Input("unknown", "data"),
-        State("news", "data"),
+        State("seen", "data"),
         State("studies", "options"),
     )
     def look(
-        _: int, value: list[str] | None, unknown: str | None, news: dict[str, Any] | None, options: list[dict[str, str]]
+        _: int, value: list[str] | None, unknown: str | None, seen: dict[str, Any] | None, options: list[dict[str, str]]
     ) -> tuple[Any, ...]:
         """What has changed since the browser was last told."""
         names = list(value or [])
         listed = _options(studies.names())
+        options = no_update if listed == options else listed  # type: ignore[assignment]
         try:
-            revisions = [studies.revision(name) for name in names]
-            same = news is not None and (news["names"], news["revisions"]) == (names, revisions)
-            told: Any = no_update
-            if not same:
-                told = {"names": names, "revisions": revisions}
-                if len(names) == 1:
-                    first = news is None or news["names"] != names
-                    told |= _page_parts(studies.page(names[0]), first)
+            now = {"names": names, "revisions": [studies.revision(name) for name in names]}
             problem = unknown or ("" if names else "Choose a study.")
+            if now == seen:
+                return no_update, no_update, problem, options
+            first = seen is None or seen["names"] != names or not seen["revisions"]
+            parts = _page_parts(studies.page(names[0]), first) if len(names) == 1 else {}
+            return {**now, **parts}, now, problem, options
         except InputError as error:
-            told, problem = {"names": names, "revisions": []}, f"{error}"
-        return told, problem, no_update if listed == options else listed
+            now = {"names": names, "revisions": []}
+            return now, now, str(error), options
 
     @app.callback(Output("answer", "data"), Input("wanted", "data"), prevent_initial_call=True)
     def answer(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -191,15 +191,15 @@ def _connect(app: Dash, studies: Studies) -> None:
         Output("bands", "figure"),
         Output("figures", "children"),
         Output("reference", "children"),
-        Input("news", "data"),
+        Input("seen", "data"),
         Input("scheme", "data"),
         prevent_initial_call=True,
     )
-    def compare(news: dict[str, Any] | None, scheme: str | None) -> tuple[Any, ...]:
+    def compare(seen: dict[str, Any] | None, scheme: str | None) -> tuple[Any, ...]:
         """Several studies over one another."""
-        if news is None or len(news["names"]) < 2 or not news["revisions"]:
+        if seen is None or len(seen["names"]) < 2 or not seen["revisions"]:
             return True, *[no_update] * 4
-        info = gather_comparison([studies.page(name).record for name in news["names"]])
+        info = gather_comparison([studies.page(name).record for name in seen["names"]])
         theme = DARK if scheme == "dark" else LIGHT
         return False, draw_fronts(info, theme), draw_bands(info, theme), _figures_table(info), _reference(info)
 
@@ -208,13 +208,13 @@ def _connect(app: Dash, studies: Studies) -> None:
         Output("unknown", "data"),
         Input("location", "search"),
         Input({"open": ALL}, "n_clicks"),
-        State("news", "data"),
+        State("seen", "data"),
         prevent_initial_call=True,
     )
-    def choose(search: str | None, clicks: list[int | None], news: dict[str, Any]) -> tuple[Any, Any]:
+    def choose(search: str | None, clicks: list[int | None], seen: dict[str, Any]) -> tuple[Any, Any]:
         """The studies that the address names, or the one whose name was clicked."""
         if isinstance(ctx.triggered_id, dict):
-            return ([news["names"][ctx.triggered_id["open"]]], "") if any(clicks) else (no_update, no_update)
+            return ([seen["names"][ctx.triggered_id["open"]]], "") if any(clicks) else (no_update, no_update)
         named = parse_qs((search or "").removeprefix("?")).get("study")
         if not named:
             return no_update, no_update

@@ -172,8 +172,9 @@
         layout.margin = { ...layout.margin, l: 2, r: 10 };
         layout.font = { ...layout.font, size: 12 };
         if (chart.dataset.chart === "importance") layout.yaxis.tickfont = { size: 10 };
+        if (chart.dataset.chart === "effort") layout.xaxis.range[1] *= 1.25; // room for what stands beside the bars
       }
-      if (narrow.matches && chart.dataset.chart === "parallel") layout.margin = { ...layout.margin, l: 36, r: 28 };
+      if (narrow.matches && chart.dataset.chart === "parallel") layout.margin = { ...layout.margin, l: 50, r: 34 };
       return layout;
     }
 

@@ -178,7 +178,7 @@ def draw_importance(info: ImportanceInfo, theme: Theme = LIGHT) -> go.Figure:
         theme,
         traces if kept else [],
         {"title": "Share explained", "tickformat": "~%", "rangemode": "tozero"},
-        {"autorange": "reversed", "showline": False, "ticks": "", "type": "category"},
+        {"autorange": "reversed", "showline": False, "tickcolor": theme.paper, "ticklen": 6, "type": "category"},
         barmode="group",
         bargap=0.3,
         bargroupgap=0.08,

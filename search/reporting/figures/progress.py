@@ -228,8 +228,13 @@ def draw_effort(info: EffortInfo, theme: Theme = LIGHT) -> go.Figure:
     return figure(
         theme,
         [bars],
-        {"title": "Share of the workers' time", "tickformat": "~%", "range": [0, 1.45 * max(shares, default=1)]},
-        {"autorange": "reversed", "showline": False, "ticks": ""},
+        {
+            "title": "Share of the workers' time",
+            "tickformat": "~%",
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "range": [0, 1.45 * max(shares, default=1)],
+        },
+        {"autorange": "reversed", "showline": False, "tickcolor": theme.paper, "ticklen": 6},
         showlegend=False,
         margin={"t": 12},
         bargap=0.35,

@@ -23,7 +23,7 @@ from spaces import SearchSpace
 from tests.search.conftest import SMALL, instant_outcome
 from tests.search.reporting.browsing import DESKTOP, PHONE, chart, chromium, show, watched
 
-HOSTILE = "<img src=x onerror=alert(1)>{{plotly}}"
+HOSTILE = "<img src=x onerror=alert(1)>{{plotly}}?#%41"
 
 
 def start_study(results: Path, name: str, seed: int) -> Study:

@@ -304,10 +304,9 @@ def test_a_phone_shows_all_of_it_within_its_width(browser: Browser, path: Path, 
     [
         [],
         [{"number": 0, "state": "failed", "flops": 10**6, "params": 1, "digest": "a"}],
-        [{"number": 0, "state": "running", "flops": 10**6, "params": 1, "digest": "a"}],
         [{"number": 0, "state": "complete", "accuracy": 0.5, "flops": 10**5, "params": 9, "digest": "a"}],
     ],
-    ids=["no trial", "one that failed", "one that runs", "a front of one"],
+    ids=["no trial", "one that failed", "a front of one"],
 )
 def test_a_study_that_holds_little_is_a_page_too(
     browser: Browser, tmp_path: Path, rows: list[dict[str, object]]
