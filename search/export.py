@@ -68,7 +68,7 @@ def export(config: dict[str, Any]) -> None:
         }
         replace_file(path, file.content)
         record = replace(record, export=entry)
-        write_record(folder, record, model_card(folder, record))
+        write_record(folder, record, model_card(record))
     for line in (*closing_words(entry, record.machine["hardware"]), f"Written to {path}; {CARD} says how to use it."):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

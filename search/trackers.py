@@ -13,6 +13,9 @@ from rich.console import Console
 
 from spaces.errors import InputError, did_you_mean
 
+MAX_TEXT = 500
+"""Characters of a value that every version of MLflow takes."""
+
 Numbers = Mapping[str, float]
 
 
@@ -98,7 +101,7 @@ class MLflow(AbstractContextManager["MLflow"]):
             return
         self._run = self._client.create_run(self._experiment, run_name=name).info.run_id
         for key, value in flat(parameters).items():
-            self._client.log_param(self._run, key, value)
+            self._client.log_param(self._run, key, str(value)[:MAX_TEXT])
         note.write_text(f"{self._run}\n", encoding="utf-8")
 
     def _find_experiment(self) -> str:
@@ -114,8 +117,8 @@ class MLflow(AbstractContextManager["MLflow"]):
         """See `Tracker.trial`."""
         nested = {"mlflow.parentRunId": self._run}
         run = self._client.create_run(self._experiment, run_name=f"trial-{number:04d}", tags=nested).info.run_id
-        for key, value in plain(decisions).items():
-            self._client.log_param(run, key, value)
+        for key, value in decisions.items():
+            self._client.log_param(run, key, str(value)[:MAX_TEXT])
         for name, value in values.items():
             self._client.log_metric(run, name, value)
         self._client.set_terminated(run)

@@ -95,7 +95,7 @@ def train_in_full(config: dict[str, Any]) -> None:
             record = trainer.train(record, seeds)
         if device is not None:
             record = replace(record, latency=measure(device, architecture, console))
-        write_record(folder, record, model_card(folder, record))
+        write_record(folder, record, model_card(record))
     say(console, folder, record)
 
 
@@ -231,7 +231,7 @@ class SeedTrainer:
                 bar.remove_task(task)
                 everyone = sorted([*record.trainings, training], key=lambda one: one.seed)
                 record = replace(record, trainings=everyone)
-                write_record(self.folder, record, model_card(self.folder, record))
+                write_record(self.folder, record, model_card(record))
                 self._checkpoint(seed).unlink(missing_ok=True)
                 words = f"Seed {seed}: {100 * training.accuracy:.2f}% of the test images, {training.seconds:.0f} s"
                 self.console.print(words, highlight=False)

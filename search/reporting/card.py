@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.reporting.text import COST_LABELS, duration
@@ -20,13 +19,8 @@ def plus_minus(mean: float, deviation: float | None) -> str:
     return f"{100 * mean:.2f}%" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
-def model_card(folder: Path, record: TrainingRecord) -> str:
-    """The card as Markdown.
-
-    Args:
-        folder: where the record and the weights are.
-        record: what is known; without trainings the card is not made.
-    """
+def model_card(record: TrainingRecord) -> str:
+    """The card as Markdown, of a record with one training at least."""
     title = f"# {plain(record.network)}\n\n{_opening(record)}"
     parts = [
         title,
@@ -93,11 +87,15 @@ def _data(record: TrainingRecord) -> str:
     images, sizes = record.images, record.images["sizes"]
     names = images["class_names"]
     listed = ", ".join(map(plain, names[:MAX_CLASSES])) + (", ..." if len(names) > MAX_CLASSES else "")
+    limited = record.data.get("limit") is not None
+    which = (
+        "all but the test images" if not limited else "those of the search, limited as below, and all that it held out"
+    )
     settings = ", ".join(f"{key} {value}" for key, value in record.data.items() if value is not None)
     rows = [
         ["data set", plain(images["name"])],
         ["fingerprint of the training images", f"`{images['fingerprint']}`"],
-        ["trained on", f"{sizes['train']:,} images: all but the test images"],
+        ["trained on", f"{sizes['train']:,} images: {which}"],
         ["tested on", f"{sizes['test']:,} images"],
         ["classes", listed],
         ["settings", plain(settings)],
