@@ -77,8 +77,11 @@ def closing_words(entry: Mapping[str, Any], hardware: str) -> Iterator[str]:
     """What became of an export, line by line."""
     ours, theirs, then = (100 * entry[key] for key in ("accuracy", "accuracy_torch", "accuracy_then"))
     images = f"{entry['images']:,} test images"
-    yield f"Equal to PyTorch within {entry['difference']:.1g} (allowed {TOLERANCE:g}) on {images}."
+    of_size = "" if entry["difference"] <= TOLERANCE else f", {entry['relative']:.1g} of the outputs' size,"
+    yield f"Equal to PyTorch within {entry['difference']:.1g}{of_size} on {images}."
     yield f"Accuracy of the file {ours:.2f}%, PyTorch's {theirs:.2f}%."
+    if entry["ties"]:
+        yield f"They guess differently on {entry['ties']} images, whose best two outputs are equal within that."
     if then != theirs:
         yield f"At the end of its training, on {hardware}, it was {then:.2f}%."
     latency = entry["latency"]

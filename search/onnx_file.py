@@ -22,7 +22,8 @@ from spaces import Architecture, InputError, Size
 from spaces.costs import build_block, input_sizes, layer_costs
 
 TOLERANCE = 1e-4
-"""How far an output of the file may be from PyTorch's, absolutely and relatively: float32 sums in another order."""
+"""How far an output of the file may be from PyTorch's, which sums in another order: so much, or so much of the image's greatest
+output where that is above 1. Outputs of an image come from the same sums, and float32 is no nearer to the small ones among them."""
 
 VERIFY_PIXELS = 2**19
 """Pixels of one batch in verification."""
@@ -83,39 +84,41 @@ def verify(file: OnnxFile, network: nn.Module, data: Data, resolution: Size) -> 
     """Holds the file against the network on all test images, in batches of several sizes, one image among them.
 
     Returns:
-        `images`: how many; `difference`: the greatest between two outputs; `accuracy` of the file, `accuracy_torch`.
+        `images`: how many; `difference`: the greatest between two outputs; `relative`: the greatest as `TOLERANCE` counts it;
+        `accuracy` of the file, `accuracy_torch`; `ties`: images of which they guess differently, since the best two outputs are
+        equal within the tolerance: by no more can the accuracies differ.
 
     Raises:
-        InputError: an output differs by more than `TOLERANCE`, or the accuracies do.
+        InputError: an output differs by more than `TOLERANCE`.
     """
     largest = max(2, min(256, VERIFY_PIXELS // (resolution[0] * resolution[1])))
-    right = right_torch = images = 0
-    difference = worst = 0.0
+    right = right_torch = ties = images = 0
+    difference = relative = 0.0
     for x, labels in data.batches("test", largest, resolution=resolution):
-        for part, part_labels in ((x[:1], labels[:1]), (x[1:], labels[1:])):
+        for part, known in ((x[:1], labels[:1].numpy()), (x[1:], labels[1:].numpy())):
             if not len(part):
                 continue
             ours, theirs = _logits(network, part), file(part.contiguous().numpy())
             gap = np.abs(ours - theirs)
             difference = max(difference, float(gap.max()))
-            worst = max(worst, float((gap / (TOLERANCE * (1 + np.abs(ours)))).max()))
-            right += int((theirs.argmax(1) == part_labels.numpy()).sum())
-            right_torch += int((ours.argmax(1) == part_labels.numpy()).sum())
+            relative = max(relative, float((gap / np.maximum(np.abs(ours).max(1, keepdims=True), 1)).max()))
+            guesses_torch, guesses = ours.argmax(1), theirs.argmax(1)
+            right_torch += int((guesses_torch == known).sum())
+            right += int((guesses == known).sum())
+            ties += int((guesses != guesses_torch).sum())
             images += len(part)
-    if not worst <= 1:
+    if not relative <= TOLERANCE:
         raise InputError(
-            f"the exported file differs from PyTorch by {difference:.2g} on the test images, more than {TOLERANCE:g}; "
-            "it was not written"
-        )
-    if right != right_torch:
-        raise InputError(
-            f"the exported file is right on {right} of {images} test images, PyTorch on {right_torch}; it was not written"
+            f"the exported file differs from PyTorch by {difference:.2g} on the test images, {relative:.2g} of their outputs' size "
+            f"and more than {TOLERANCE:g}; it was not written. A network trained for longer is less sensitive to rounding"
         )
     return {
         "images": images,
         "difference": difference,
+        "relative": relative,
         "accuracy": right / images,
         "accuracy_torch": right_torch / images,
+        "ties": ties,
     }
 
 

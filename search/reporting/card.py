@@ -157,13 +157,17 @@ def _use(record: TrainingRecord) -> str:
     latency = export["latency"]
     same = export["accuracy_then"] == export["accuracy_torch"]
     then = "" if same else f", at the end of its training {100 * export['accuracy_then']:.2f}%"
+    ties = f"; {export['ties']} images are ties within that" if export["ties"] else ""
     rows = [
         ["file", f"`{plain(export['file'])}`, opset {export['opset']}, input `image`, output `logits`, any batch"],
         ["weights", f"`{export['weights']}`"],
-        ["greatest difference from PyTorch", f"{export['difference']:.2g} on {export['images']:,} test images"],
+        [
+            "greatest difference from PyTorch",
+            f"{export['difference']:.2g}, {export['relative']:.2g} of the image's greatest output, on {export['images']:,} images",
+        ],
         [
             "test top-1 of the file",
-            f"{100 * export['accuracy']:.2f}%, PyTorch's {100 * export['accuracy_torch']:.2f}%{then}",
+            f"{100 * export['accuracy']:.2f}%, PyTorch's {100 * export['accuracy_torch']:.2f}%{then}{ties}",
         ],
         ["size (MB)", f"{export['bytes'] / 1e6:.3f}"],
     ]

@@ -165,6 +165,21 @@ def test_it_is_verified_on_all_test_images(exported: tuple[nn.Module, bytes], di
     assert checked["accuracy"] == checked["accuracy_torch"]
 
 
+def test_large_outputs_are_compared_by_their_size(exported: tuple[nn.Module, bytes], digits: Data) -> None:
+    module, content = exported
+
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 1000 * module(x) + 3e-3
+
+    class File(OnnxFile):
+        def __call__(self, images: Any) -> Any:
+            return 1000 * super().__call__(images)
+
+    checked = verify(File(content), Scaled(), digits, (8, 8))
+    assert checked["difference"] > TOLERANCE > checked["relative"] > 0
+
+
 def test_a_file_that_does_something_else_is_found_out(exported: tuple[nn.Module, bytes], digits: Data) -> None:
     module, content = exported
     state = {name: value.clone() for name, value in module.state_dict().items()}
