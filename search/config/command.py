@@ -154,7 +154,7 @@ def run_command(
         config_name: the file in `conf` that the command starts from, without `.yaml`.
         conf: the folder of the config files.
         argv: arguments; None: those of the process.
-        compare: says what the jobs of a sweep came to, once all are done.
+        compare: says what the jobs of a sweep came to that went well, once all are done.
 
     Returns:
         The exit status: 2 after an InputError, 130 after Ctrl-C, else main's (of several jobs, the first that is not 0).
@@ -173,8 +173,9 @@ def run_command(
             return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
         jobs = [check(config) for config in compose(given, config_name, conf)]
         statuses = [_run_job(main, job) for job in jobs]
-        if compare is not None and arguments.multirun:
-            compare(jobs)
+        done = [job for job, status in zip(jobs, statuses) if status == 0]
+        if compare is not None and arguments.multirun and done:
+            compare(done)
         return next((status for status in statuses if status), 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
