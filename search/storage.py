@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, RDBStorage
-from sqlalchemy import event, make_url
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from search.config.overrides import hide_password
@@ -149,8 +150,10 @@ def open_database(path: Path) -> RDBStorage:
     """The SQLite database at `path`, made if it is missing.
 
     Raises:
-        InputError: the file is no such database.
+        InputError: the file is no such database, is damaged, or cannot be written.
     """
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise InputError(f"{path} must be readable and writable; change its permissions, or choose study=NAME")
 
     def connect() -> sqlite3.Connection:
         # not by a URL: in a study's name, `?`, `#`, `%` and braces mean something to SQLAlchemy or Optuna
@@ -165,7 +168,22 @@ def open_database(path: Path) -> RDBStorage:
         ) from error
     event.listen(storage.engine, "connect", _set_pragmas)
     storage.engine.dispose()  # so that connections made before the listener are made again
+    _check_pages(storage, path)
     return storage
+
+
+def _check_pages(storage: RDBStorage, path: Path) -> None:
+    """Raises InputError for a file of which a part was lost or overwritten, before anything goes wrong half way."""
+    try:
+        with storage.engine.connect() as connection:
+            found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    except SQLAlchemyError as error:
+        found = str(getattr(error, "orig", error)).splitlines()[0]
+    if found != "ok":
+        raise InputError(
+            f"{path} is damaged ({' '.join(str(found).split())}); put a copy in its place, or choose study=NAME "
+            "(`sqlite3 study.db .recover` saves what can be read)"
+        )
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:

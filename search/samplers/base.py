@@ -238,8 +238,7 @@ class SpaceSampler(BaseSampler, ABC):
             digest: of its architecture.
         """
         error = latency_error if self._objective.cost == "latency_ms" else 0.0
-        excess = sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self._objective.limits.items())
-        return Point(self.space, decisions, costs, error, excess, digest)
+        return Point(self.space, decisions, costs, error, self._objective.excess(costs), digest)
 
     @cached_property
     def _cost_names(self) -> tuple[str, ...]:

@@ -452,6 +452,17 @@ def test_a_changed_config_is_refused_with_what_changed(home: Path) -> None:
     assert "workers" not in said
 
 
+def test_a_damaged_database_is_refused_and_kept(home: Path) -> None:
+    run(home, *QUICK, "trials=1", "workers=1")
+    database = home / "results" / "quick" / DATABASE
+    content = bytearray(database.read_bytes())
+    for start in range(4096, len(content), 4096):
+        content[start : start + 2048] = b"x" * 2048
+    database.write_bytes(content)
+    assert "damaged" in run(home, *QUICK, status=2)
+    assert database.read_bytes() == content
+
+
 def test_a_database_that_is_none_is_refused_and_kept(home: Path) -> None:
     folder = home / "results" / "quick"
     folder.mkdir(parents=True)
