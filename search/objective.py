@@ -65,8 +65,8 @@ class Objective:
                 raise InputError(f"objective.max_{cost} must be above 0, got {limit:g}")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Objective":
-        """The objective that a mapping of the fields states; absent keys take their defaults.
+    def from_config(cls, config: Mapping[str, Any], default_cost: str = "flops") -> "Objective":
+        """The objective that a mapping of the fields states; absent keys take their defaults, a cost of null `default_cost`.
 
         Numbers may be written as strings ("-inf", "3e6"), as YAML and command lines do.
 
@@ -74,12 +74,12 @@ class Objective:
             InputError: an unknown key, or a value of the wrong kind or out of its range.
         """
         names = [field.name for field in fields(cls)]
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"cost": default_cost}
         for key, value in config.items():
             if key not in names:
                 raise InputError(f"objective.{key}={value}: no such key{did_you_mean(key, names)}")
             if key == "cost":
-                values[key] = str(value)
+                values[key] = default_cost if value is None else str(value)
             elif key == "target":
                 values[key] = _target(value)
             elif value is not None:

@@ -17,7 +17,7 @@ from search.config import import_user_modules, run_command
 from search.objective import Objective
 from search.report import network_file
 from search.reporting.files import replace_file
-from search.reporting.layers import layer_rows, layer_table
+from search.reporting.layers import Profile
 from search.reporting.tables import completed, judged
 from search.reporting.text import is_missing, percent, readable_cost
 from search.stored import StoredStudy, load_study
@@ -72,7 +72,7 @@ def pick(config: dict[str, Any]) -> None:
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a pipe has no width: nothing needs to be cut
     title = f"{study.name}, trial {best.number}"
-    console.print(layer_table(title, architecture, layer_rows(architecture)))
+    console.print(Profile.of(title, architecture).table())
     listed = ", ".join(readable_cost(name, value) for name, value in best.costs.items())
     console.print(f"Trial {best.number}: {percent(best.accuracy)} on the validation images, {listed}.", highlight=False)
     shown = os.path.relpath(path)

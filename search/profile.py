@@ -1,4 +1,7 @@
-"""`python -m search.profile network=mobilenet_v2`: what each layer of a network costs, and how fast it runs on a device."""
+"""`python -m search.profile network=mobilenet_v2`: what each layer of a network costs, and how fast it runs on a device.
+
+From Python, `search.modules.profile_module` does the same for any `nn.Module`.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
+from rich.table import Table as RichTable
 
 from search.config import import_user_modules, run_command
-from search.latency.device import Device
+from search.latency.bundle import write_bundle
+from search.latency.device import Device, in_words
+from search.latency.guidelines import GUIDELINES, NUM_BLOCKS, SCALES, SIDE, Guideline
+from search.latency.measuring import measure
 from search.latency.predictor import Predictor
-from search.latency.profiler import Profiler, Progress
+from search.latency.profiler import Profiler, Progress, sample
 from search.latency.table import block_keys
-from search.reporting.layers import Latency, layer_rows, layer_table, layers_as_data
+from search.reporting.layers import Latency, Profile
 from spaces import Architecture, InputError, SearchSpace, decode
 from spaces.errors import did_you_mean
 from spaces.reference import read_yaml
@@ -25,36 +32,58 @@ FORMATS = ("table", "json")
 
 EXAMPLES = [
     "python -m search.profile network=mobilenet_v2 network.width_multiplier=0.5",
-    "python -m search.profile network=mobilenet_v2 device=onnxruntime",
+    "python -m search.profile network=mobilenet_v2 device=onnxruntime page=mobilenet_v2.html",
     "python -m search.profile network=espnet_c network.p=3 'network.resolution=[256, 512]'",
     "python -m search.profile architecture=results/shuffle_agg-digits/front/0012-8d3ab2c4d5e6f708.yaml format=json",
     "python -m search.profile space=shuffle_agg device=onnxruntime resolution=32",
+    "python -m search.profile space=shuffle_agg resolution=32 bundle=phone.pyz",
+    "python -m search.profile architecture=results/shuffle_agg-digits/front bundle=front.pyz",
+    "python -m search.profile guidelines=true device=onnxruntime",
 ]
 
 
 def profile(config: dict[str, Any]) -> None:
-    """Prints the profile that a composed config asks for.
+    """Does what a composed config asks for: shows a network, fills a table, writes a bundle, or times the guidelines.
 
     Raises:
         InputError: no network and no space, two of them, or one that cannot be built; a device that is not there.
     """
     if config["format"] not in FORMATS:
         raise InputError(f"format: there is no format '{config['format']}'{did_you_mean(config['format'], FORMATS)}")
+    for key in ("page", "bundle"):
+        if config[key] is not None and not isinstance(config[key], str):
+            raise InputError(f"{key}={config[key]!r}: must be the path of a file")
+    if not isinstance(config["guidelines"], bool):
+        raise InputError(f"guidelines={config['guidelines']!r}: must be true or false")
     import_user_modules(config["imports"])
     device = Device.from_config(config["device"])
     console = Console()
-    if config.get("space") is not None:
-        profile_space(config, device, console)
-        return
-    name, architecture = chosen_network(config)
-    rows = layer_rows(architecture)
-    latency = None if device is None else measure_network(device, architecture)
-    if config["format"] == "json":
-        print(json.dumps(layers_as_data(name, architecture, rows, latency), indent=2))
-        return
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a pipe has no width: nothing needs to be cut
-    console.print(layer_table(name, architecture, rows, latency))
+    if config["guidelines"]:
+        show_guidelines(device, console)
+    elif config["bundle"] is not None:
+        bundle(config, device, console)
+    elif config.get("space") is not None:
+        profile_space(config, device, console)
+    else:
+        profile_network(config, device, console)
+
+
+def profile_network(config: dict[str, Any], device: Device | None, console: Console) -> None:
+    """Shows one network, and writes its page where one is asked for."""
+    name, architecture = chosen_network(config)
+    latency = None if device is None else measure_network(device, architecture)
+    profile = Profile.of(name, architecture, latency)
+    if config["page"] is not None:
+        try:
+            profile.write_page(Path(config["page"]))
+        except OSError as error:
+            raise InputError(f"page: cannot write {config['page']}: {error.strerror}") from error
+    if config["format"] == "json":
+        print(json.dumps(profile.to_dict(), indent=2))
+    else:
+        console.print(profile.table())
 
 
 def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
@@ -93,14 +122,17 @@ def measure_network(device: Device, architecture: Architecture) -> Latency:
     new = [key for key in dict.fromkeys(keys) if key not in table.blocks]
     profiler.measure_blocks(new)
     table.networks.pop(architecture.digest, None)
-    [predicted], [error] = Predictor(table).predict([architecture])
+    predictor = Predictor(table)
+    predicted = predictor.by_layer(architecture)
+    [error] = predictor.predict([architecture]).error
     [whole] = profiler.measure_networks([architecture])
     table.save()
     return Latency(
-        ", ".join(table.identity.values()),
+        in_words(table.identity),
         [table.blocks[key] for key in keys],
         whole,
-        float(predicted),
+        predicted,
+        sum(predicted),
         float(error),
         len(table.networks) - 1,
     )
@@ -119,8 +151,7 @@ def profile_space(config: dict[str, Any], device: Device | None, console: Consol
     budget = config["budget_s"]
     if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0):
         raise InputError(f"budget_s={budget!r}: must be a number of seconds above 0, or null")
-    image = {key: config[key] for key in ("in_channels", "num_classes", "resolution")}
-    space = SearchSpace(config["space"], source=f"space={config['choices']['space']}", **image)
+    space = _space(config)
     profiler = Profiler(device)
     columns = (TextColumn("measuring blocks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console) as bar:
@@ -133,10 +164,86 @@ def profile_space(config: dict[str, Any], device: Device | None, console: Consol
     console.print(_describe_table(profiler, end), highlight=False)
 
 
+def _space(config: dict[str, Any]) -> SearchSpace:
+    image = {key: config[key] for key in ("in_channels", "num_classes", "resolution")}
+    return SearchSpace(config["space"], source=f"space={config['choices']['space']}", **image)
+
+
+def bundle(config: dict[str, Any], device: Device | None, console: Console) -> None:
+    """Writes a file that measures on another device: a space's blocks and networks, or the networks of a file or a folder.
+
+    Raises:
+        InputError: nothing or two things to measure, a folder without networks, or a path that cannot be written.
+    """
+    device = device or Device("onnxruntime")
+    if config.get("space") is not None:
+        if config.get("network") is not None or config["architecture"] is not None:
+            raise InputError("space and a network are both given; bundle them one after the other")
+        keys, networks = sample(_space(config))
+    elif isinstance(config["architecture"], str) and Path(config["architecture"]).is_dir():
+        files = sorted(Path(config["architecture"]).glob("*.yaml"))
+        if not files:
+            raise InputError(f"architecture: the folder {config['architecture']} holds no networks (*.yaml)")
+        keys, networks = [], [decode(read_yaml(file), str(file)) for file in files]
+    else:
+        keys, networks = [], [chosen_network(config)[1]]
+    path = Path(config["bundle"])
+    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ProgressBar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=len(keys) + len(networks))
+        size = write_bundle(path, device, keys, networks, lambda done: bar.update(task, completed=done))
+    console.print(
+        f"{path} holds {len(keys)} blocks and {len(networks)} networks, {size / 1e6:.1f} MB.\n"
+        "On the device, with Python 3.9 or newer: pip install numpy onnxruntime\n"
+        f"  python {path.name} --threads {device.threads}\n"
+        f"Copy {path.stem}.csv back, and search with device.table={path.stem}.csv",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def show_guidelines(device: Device | None, console: Console) -> None:
+    """Times ShuffleNetV2's four guidelines on a device and prints them beside the paper's figures.
+
+    Raises:
+        InputError: no device.
+    """
+    if device is None:
+        raise InputError("guidelines: they are timed on a device: device=onnxruntime")
+    profiler = Profiler(device)
+    on_gpu = device.runtime == "cuda"
+    console.print(f"{NUM_BLOCKS} blocks on maps of {SIDE}x{SIDE}, on {in_words(profiler.table.identity)}.")
+    console.print(
+        "Images a second at 1, 2 and 4 times the channels; beside them the paper's, a GPU's batches a second."
+    )
+    for guideline in GUIDELINES:
+        console.print(_guideline_table(guideline, profiler, on_gpu))
+
+
+def _guideline_table(guideline: Guideline, profiler: Profiler, on_gpu: bool) -> RichTable:
+    runs = []
+    for case in guideline.cases:
+        for scale in SCALES:
+            network, channels = case.network(scale, on_gpu)
+            runs.append(profiler.load(network, [(profiler.device.batch, channels, SIDE, SIDE)]))
+    measured = measure(runs, 0.5)
+    speeds = [1000 * profiler.device.batch / one.median_ms for one in measured]
+    table = RichTable(title=guideline.title, caption=guideline.note, title_justify="left", caption_justify="left")
+    table.add_column("")
+    for source in ("here", "paper, ARM", "paper, GPU"):
+        for scale in SCALES:
+            table.add_column(f"{source} x{scale}", justify="right")
+    for position, case in enumerate(guideline.cases):
+        here = speeds[position * len(SCALES) : (position + 1) * len(SCALES)]
+        figures = [f"{speed:.1f}" for speed in (*here, *case.arm)] + [f"{speed:.0f}" for speed in case.gpu]
+        table.add_row(case.name, *figures)
+    return table
+
+
 def _describe_table(profiler: Profiler, end: Progress) -> str:
     table = profiler.table
     lines = [
-        f"{end.done} of {end.total} blocks and networks of the space are measured on {', '.join(table.identity.values())}.",
+        f"{end.done} of {end.total} blocks and networks of the space are measured on {in_words(table.identity)}.",
         f"The table is {table.path}: {len(table.blocks)} blocks, {len(table.networks)} networks.",
     ]
     if end.done < end.total:

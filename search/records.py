@@ -10,9 +10,11 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations
+from search.latency.device import in_words
 from search.objective import Objective
 from search.reporting.record import Record
 from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, trials_frame
+from search.study import measured_key
 from spaces.errors import InputError
 
 _STATES = {
@@ -39,7 +41,15 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     reference = attributes["reference"]
     objective = Objective.from_config(attributes["config"]["objective"])
     cost_range = tuple(reference["cost_range"][objective.cost])
-    return trials, StudyInfo(study.study_name, objective.resolve(cost_range), cost_range, reference["chance"])
+    device = attributes["config"].get("device", {})
+    return trials, StudyInfo(
+        study.study_name,
+        objective.resolve(cost_range),
+        cost_range,
+        reference["chance"],
+        in_words(device["identity"]) if "identity" in device else "",
+        device.get("is_here", True),
+    )
 
 
 def read_record(study: optuna.Study) -> Record:
@@ -69,6 +79,8 @@ def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:
     known = {name: attributes[name] for name in (*TRIAL_COLUMNS, *LEARNT_COLUMNS) if name in attributes}
     if "digest" in attributes and "duplicate_of" not in attributes:
         known |= _confirmed(Confirmations.of(study, attributes))
+        measured = study.get(measured_key(attributes["digest"]))
+        known |= {} if measured is None else {"measured_ms": measured["latency_ms"]}
     state = "infeasible" if "infeasible" in attributes else _STATES[trial.state]
     failure = attributes.get("failure", attributes.get("infeasible"))
     return {**trial.params, **known, "number": trial.number, "state": state, "failure": failure}

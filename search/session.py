@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,37 @@ from search.backends import make_backend
 from search.backends.base import BackendSettings
 from search.config import RunConfig, import_user_modules, run_command
 from search.config.overrides import hide_password
+from search.costs import Costs
 from search.data import Data, load
 from search.driver import Watcher, explore
 from search.enqueue import read_networks
 from search.fidelity import make_fidelity
+from search.latency.device import Device, in_words
+from search.latency.profiler import Progress as Measured
+from search.latency.target import Target, identify
 from search.objective import COSTS, Objective
 from search.reporting.files import replace_file
+from search.reporting.measuring import MeasuringBar
 from search.reporting.progress import Ended, Progress, Status
 from search.samplers import make_sampler
-from search.storage import lock, num_trials, open_leases, open_storage, open_study, prepare_folder, writing
+from search.storage import (
+    attributes,
+    lock,
+    num_trials,
+    open_leases,
+    open_storage,
+    open_study,
+    prepare_folder,
+    writing,
+)
 from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
 from search.warm_start import warm_start
 from spaces import SearchSpace
+
+LATENCY_TABLE = "latency_table"
+"""The study's attribute with the measurements that its candidates' latencies are predicted from."""
 
 EXAMPLES = [
     "python -m search.run space=shuffle_agg",
@@ -52,7 +69,8 @@ def run(config: RunConfig) -> int:
     console = Console()
     import_user_modules(config.imports)
     check_tracker(config.tracker)
-    objective = Objective.from_config(config.objective)
+    device = Device.from_config(config.device)
+    objective = Objective.from_config(config.objective, "flops" if device is None else "latency_ms")
     settings = BackendSettings.from_config(config.backend)
     folder = Path(config.results_dir) / config.study
     prepare_folder(folder)
@@ -69,7 +87,8 @@ def run(config: RunConfig) -> int:
         leases = open_leases(config.storage, config.study)
         seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
         sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
-        described = describe(config, data)
+        target = None if device is None else open_target(device, space, attributes(storage, config.study), console)
+        described = describe(config, data, objective, target)
         study = Study(
             space,
             objective,
@@ -77,6 +96,8 @@ def run(config: RunConfig) -> int:
             storage,
             name=config.study,
             trials=config.trials,
+            costs=Costs(None if target is None else target.predictor, (objective.cost, *objective.limits)),
+            facts=None if target is None else {LATENCY_TABLE: target.pack()},
             config=described,
             leases=leases,
             enqueued=enqueued,
@@ -103,6 +124,8 @@ def run(config: RunConfig) -> int:
                     fidelity=make_fidelity(config.fidelity, study.objective),
                     confirm=config.confirm,
                 )
+            if target is not None and target.is_here:
+                measure_front(study, target, console)
         except KeyboardInterrupt:
             interrupted = True
         if study.stopped_early is not None:
@@ -153,13 +176,56 @@ def follow(study: Study, progress: Progress, tracker: Tracker) -> Watcher:
     return watch
 
 
-def describe(config: RunConfig, data: Data) -> dict[str, Any]:
-    """The config as the study keeps it: resolved, with what identifies the images."""
+def describe(config: RunConfig, data: Data, objective: Objective, target: Target | None) -> dict[str, Any]:
+    """The config as the study keeps it: resolved, with what identifies the images and the device."""
     described = asdict(config)
     described["imports"] = list(config.imports)
     described["storage"] = None if config.storage is None else hide_password(config.storage)
     described["data"] = {**config.data, "fingerprint": data.fingerprint}
+    described["objective"] = {**config.objective, "cost": objective.cost}
+    if target is not None:
+        described["device"] = {**config.device, "identity": target.identity, "is_here": target.is_here}
     return described
+
+
+def open_target(device: Device, space: SearchSpace, stored: Mapping[str, Any], console: Console) -> Target:
+    """The device that is searched for: measured now, or as the study that goes on knows it.
+
+    Args:
+        device: as configured.
+        space: whose blocks and networks are measured.
+        stored: what the study keeps, empty where it is new.
+        console: says how far the measuring is.
+
+    Raises:
+        InputError: the device is not there, or cannot run the space.
+    """
+    if LATENCY_TABLE in stored:
+        return Target.unpack(device, stored[LATENCY_TABLE])
+    where = in_words(identify(device).identity)
+    with MeasuringBar(console, "blocks and networks", where, device.budget_s) as bar:
+        return Target.prepare(device, space, bar.update)
+
+
+def measure_front(study: Study, target: Target, console: Console) -> None:
+    """Times the fronts' networks end to end, the workers gone, and notes it beside what was predicted."""
+    from search.records import read_study
+    from search.reporting.tables import front, known_costs
+
+    trials, _ = read_study(study.optuna_study)
+    fronts = [front(trials, cost) for cost in known_costs(trials)]
+    numbers = sorted({int(number) for members in fronts for number in members["number"]})
+    wanted = study.not_measured(numbers)
+    where = in_words(target.identity)
+    with MeasuringBar(console, "networks of the front", where) as bar:
+        bar.update(Measured(0, len(wanted), 0))
+        unsteady = 0
+        for done, (architecture, measured) in enumerate(target.measure(wanted), 1):
+            unsteady += not measured.steady
+            predicted_ms = float(trials.loc[trials["digest"] == architecture.digest, "latency_ms"].iloc[0])
+            found = {"latency_ms": measured.median_ms, "iqr_ms": measured.iqr_ms}
+            study.measured(architecture.digest, {**found, "device": where, "predicted_ms": predicted_ms})
+            bar.update(Measured(done, len(wanted), unsteady))
 
 
 def _report(study: Study, folder: Path, console: Console, command: str) -> None:

@@ -192,6 +192,14 @@ def _set_pragmas(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+def attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
+    """What a study keeps of itself; empty where there is none of that name."""
+    try:
+        return storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    except KeyError:
+        return {}
+
+
 def num_trials(storage: BaseStorage, name: str) -> int:
     """How many trials a study has; 0 where there is none of that name."""
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from search.leases import PATIENCE_S, STORAGE_ERRORS, Alone, Leases, patiently
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
-from spaces import Candidate, Decision, InputError, SearchSpace, decode
+from spaces import Architecture, Candidate, Decision, InputError, SearchSpace, decode
 from spaces.values import Choice, Float, Value
 
 MAX_DUPLICATES = 100
@@ -38,6 +38,8 @@ NUM_REFERENCE = 1000
 """Random architectures by which the range of targets and the share of feasible ones are found."""
 
 MAY_CHANGE = (
+    "device.table",
+    "device.budget_s",
     "trials",
     "workers",
     "backend",
@@ -89,6 +91,7 @@ class Study:
         name: of the study in the storage.
         trials: how many candidates to evaluate in all; duplicates of evaluated ones do not count.
         costs: prices candidates; a trial keeps what it was priced at.
+        facts: what else the study keeps from its beginning, by name.
         config: what defines the study; a resumed study is compared with it.
         leases: the drivers of the study; this one alone by default.
         enqueued: networks to evaluate first; those that were enqueued before are not again.
@@ -107,6 +110,7 @@ class Study:
         name: str = "study",
         trials: int,
         costs: Costs | None = None,
+        facts: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
         leases: Leases | None = None,
         enqueued: Sequence[Enqueued] = (),
@@ -123,7 +127,7 @@ class Study:
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
         with self._leases.turn():
-            self._study = self._open(name, objective, sampler, config or {})
+            self._study = self._open(name, objective, sampler, facts or {}, config or {})
         self._compare(dict(config or {}))
         self._study_id = storage.get_study_id_from_name(name)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
@@ -218,6 +222,17 @@ class Study:
         known = Confirmations.of(self._study.user_attrs, attributes)
         if seed not in known.seeds:
             self._study.set_user_attr(key_of(attributes), known.with_one_more(seed, accuracy).to_dict())
+
+    def not_measured(self, numbers: Collection[int]) -> list[Architecture]:
+        """The networks of these trials that were not measured end to end, each once."""
+        learnt = self._study.user_attrs
+        trials = [trial for trial in self._originals() if trial.number in numbers]
+        wanted = [trial for trial in trials if measured_key(trial.user_attrs["digest"]) not in learnt]
+        return list({t.user_attrs["digest"]: self._proposal_of(t).candidate.architecture for t in wanted}.values())
+
+    def measured(self, digest: str, found: Mapping[str, Any]) -> None:
+        """Records what measuring a network end to end came to; what its trial was priced at stays."""
+        self._study.set_user_attr(measured_key(digest), dict(found))
 
     def _originals(self) -> Iterator[FrozenTrial]:
         """The trials of candidates that were evaluated."""
@@ -452,7 +467,14 @@ class Study:
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
-    def _open(self, name: str, objective: Objective, sampler: BaseSampler, config: Mapping[str, Any]) -> optuna.Study:
+    def _open(
+        self,
+        name: str,
+        objective: Objective,
+        sampler: BaseSampler,
+        facts: Mapping[str, Any],
+        config: Mapping[str, Any],
+    ) -> optuna.Study:
         """The study of that name, made and described where it is missing."""
         try:
             study = optuna.load_study(study_name=name, storage=self._storage, sampler=sampler)
@@ -460,9 +482,9 @@ class Study:
             reference = self._reference(objective)
             directions = list(objective.directions)
             study = optuna.create_study(study_name=name, storage=self._storage, sampler=sampler, directions=directions)
-            self._describe(study, reference, config)
+            self._describe(study, reference, facts, config)
         if "config" not in study.user_attrs:  # its driver was killed in the lines above
-            self._describe(study, self._reference(objective), config)
+            self._describe(study, self._reference(objective), facts, config)
         return study
 
     def _reference(self, objective: Objective) -> dict[str, Any]:
@@ -507,8 +529,12 @@ class Study:
                     decisions, best, improves = near, rank(costs), True
         return met
 
-    def _describe(self, study: optuna.Study, reference: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    def _describe(
+        self, study: optuna.Study, reference: Mapping[str, Any], facts: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> None:
         """Stores what the study's reports and its resumption need; the config last."""
+        for name, value in facts.items():
+            study.set_user_attr(name, value)
         study.set_user_attr("reference", dict(reference))
         study.set_user_attr("decisions", [decision.name for decision in self.space.decisions])
         study.set_user_attr("config", dict(config))
@@ -528,6 +554,11 @@ class Study:
                 + "\n".join(changes)
                 + "\ngive the old values, or a new name by study=NAME"
             )
+
+
+def measured_key(digest: str) -> str:
+    """The study's attribute with a network's latency, measured end to end."""
+    return f"measured:{digest}"
 
 
 def _suggest(trial: optuna.Trial, decision: Decision) -> Value:

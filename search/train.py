@@ -24,7 +24,8 @@ from search.config import import_user_modules, run_command
 from search.data import Data, join_training, load, load_test
 from search.latency.device import Device, in_words
 from search.latency.profiler import Profiler
-from search.latency.runtimes import UnsupportedError, cpu_model
+from search.latency.runtimes import UnsupportedError
+from search.latency.sessions import cpu_model
 from search.profile import chosen_network
 from search.reporting.card import model_card, plus_minus
 from search.reporting.files import replace_file

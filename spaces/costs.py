@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
-from spaces.blocks.ops import Cost, Size, SymmetricPad2d, beside
+from spaces.blocks.ops import Convolution, Cost, Size, SymmetricPad2d, beside, noting_convolutions
 from spaces.errors import BLOCK_ERRORS, InputError
 
 
@@ -89,6 +89,21 @@ def _layer_cost(block: Any, layer: Layer, size: Any) -> Cost:
     if min(stated.size) < 1:
         raise ValueError(f"its kernel eats the {height}x{width} map; use a smaller kernel or a larger resolution")
     return stated if stated.flops else stated._replace(accesses=0)
+
+
+def convolutions(layer: Layer, size: Any) -> list[Convolution]:
+    """The convolutions that a layer's cost is the sum of; empty for a block that states none.
+
+    Args:
+        layer: what is asked about.
+        size: as `input_sizes` gives it.
+    """
+    block: Any = BLOCKS[layer.block]
+    if not hasattr(block, "cost"):
+        return []
+    with noting_convolutions() as noted:
+        block.cost(layer.in_channels, layer.out_channels, layer.stride, size, **layer.keywords)
+    return noted
 
 
 def build_block(layer: Layer, size: Any) -> nn.Module:

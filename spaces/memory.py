@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spaces.architecture import Architecture, Layer
@@ -60,6 +60,13 @@ class LayerMemory(NamedTuple):
     """Values that its convolutions and linear layers read and write."""
     moments: tuple[Moment, ...]
     """The distinct states of its memory; none greater than another is left out."""
+    inputs: tuple[int, ...]
+    """Values of each input."""
+
+    @property
+    def peak(self) -> int:
+        """The most values alive at once, nothing else waiting."""
+        return max(moment.inner + sum(self.inputs[i] for i in moment.inputs) for moment in self.moments)
 
 
 def memory_access(architecture: Architecture, bytes_per_value: int = FLOAT32) -> int:
@@ -138,14 +145,19 @@ def _trace(block: Any, layer: Layer, size: Any) -> LayerMemory:
     """Runs the layer once without values."""
     channels: Any = layer.in_channels
     shapes = [(channels, size)] if len(layer.inputs) == 1 else zip(channels, size, strict=True)
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         module = make_block(block, layer, size).eval()
-        images = [torch.empty(1, count, *sides) for count, sides in shapes]
-        accesses = count_accesses(module)
-        recorder = _Recorder(images, weights=[*module.parameters(), *module.buffers()])
-        with recorder:
-            output = module(*images)
-    return LayerMemory(sum(accesses), tuple(_moments(recorder, recorder.map_of(output), len(images))))
+        return traced(module, [torch.empty(1, count, *sides) for count, sides in shapes])
+
+
+def traced(module: nn.Module, images: Sequence[Tensor]) -> LayerMemory:
+    """What a module on the meta device moves and holds when it runs on these images."""
+    accesses = count_accesses(module)
+    recorder = _Recorder(images, weights=[*module.parameters(), *module.buffers()])
+    with torch.device("meta"), torch.no_grad(), recorder:
+        output = module(*images)
+    values = tuple(image.numel() for image in images)
+    return LayerMemory(sum(accesses), tuple(_moments(recorder, recorder.map_of(output), len(images))), values)
 
 
 class _Step(NamedTuple):

@@ -30,7 +30,17 @@ from spaces.reference import refuse_resolvers
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
 
-PATH_KEYS = ("results_dir", "data.path", "device.table", "architecture", "folder", "output")
+PATH_KEYS = (
+    "results_dir",
+    "data.path",
+    "device.table",
+    "architecture",
+    "folder",
+    "output",
+    "page",
+    "bundle",
+    "measured",
+)
 """Keys that hold a path: relative ones are meant from the current directory and made absolute."""
 
 PATH_LISTS = ("enqueue", "warm_start")
@@ -46,6 +56,7 @@ class RunConfig:
     space: dict[str, Any]
     data: dict[str, Any]
     train: dict[str, Any]
+    device: dict[str, Any]
     objective: dict[str, Any]
     sampler: dict[str, Any]
     fidelity: dict[str, Any]

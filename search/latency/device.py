@@ -13,6 +13,9 @@ from typing import Any
 from search.latency.runtimes import DTYPES, RUNTIMES, Runtime
 from spaces.errors import InputError, did_you_mean
 
+IDENTITY = ("device", "runtime", "threads", "batch", "dtype")
+"""What measurements of one device agree in, and those of two do not."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -28,6 +31,8 @@ class Device:
     """Type of weights and activations, one of `DTYPES`."""
     table: str | None = None
     """Absolute path of the table of measurements; None: a file in the user's cache directory."""
+    budget_s: float = 60.0
+    """Seconds for which a search may measure before it starts."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a value that no device can have."""
@@ -39,6 +44,8 @@ class Device:
                 raise InputError(f"device.{key}={count}: must be a whole number of at least 1")
         if self.table is not None and not isinstance(self.table, str):
             raise InputError(f"device.table={self.table!r}: must be the path of a CSV file")
+        if isinstance(self.budget_s, bool) or not isinstance(self.budget_s, int | float) or not self.budget_s > 0:
+            raise InputError(f"device.budget_s={self.budget_s!r}: must be a number of seconds above 0")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Device | None:

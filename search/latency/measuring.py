@@ -29,6 +29,10 @@ class Measurement(NamedTuple):
     repeats: int
     """Runs of that round."""
 
+    def cells(self) -> tuple[str, str, str]:
+        """The numbers as a table holds them."""
+        return f"{self.median_ms:.6g}", f"{self.iqr_ms:.3g}", str(self.repeats)
+
     @property
     def steady(self) -> bool:
         """Whether runs and rounds agree; if not, something else was running on the device."""

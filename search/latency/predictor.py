@@ -24,7 +24,8 @@ from search.latency.measuring import STEADY
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
 from spaces import BLOCKS, Architecture
 from spaces.architecture import thaw
-from spaces.costs import block_cost
+from spaces.blocks.ops import Convolution
+from spaces.costs import block_cost, convolutions
 
 Array = NDArray[np.float64]
 
@@ -43,6 +44,17 @@ class Prediction(NamedTuple):
     """(n,) milliseconds."""
     error: Array
     """(n,) standard deviation of the logarithm: about the relative error."""
+
+
+class _Part(NamedTuple):
+    """What a block adds to the prediction of a network."""
+
+    latency_ms: float
+    """In the network."""
+    alone_ms: float
+    """Timed by itself."""
+    variance: float
+    """Of that, in square milliseconds."""
 
 
 class Predictor:
@@ -66,6 +78,7 @@ class Predictor:
         self._models = {block: self._fit(keys) for block, keys in by_type.items() if len(keys) >= FEW}
         self._any = self._fit(list(self._known)) if any(len(keys) < FEW for keys in by_type.values()) else None
         self._predicted: dict[BlockKey, tuple[float, float]] = {}
+        self._parts: dict[BlockKey, _Part] = {}
         self._types = {block: position for position, block in enumerate(by_type)}
         self._weights = np.array([1.0] * len(self._types) + [0.0, 0.0, 0.0])
         self._spread = 0.0
@@ -81,9 +94,36 @@ class Predictor:
         Raises:
             InputError: a network that cannot be built.
         """
-        features, errors = self._sums([block_keys(architecture) for architecture in architectures])
-        latency = np.maximum(features @ self._weights, 1e-6)
-        return Prediction(latency, np.sqrt(errors**2 + self._spread**2))
+        networks = [block_keys(architecture) for architecture in architectures]
+        self._price(key for keys in networks for key in keys)
+        # plain sums: a search asks for one network at a time, thousands of times, and for that arrays are slower
+        sums = []
+        for keys in networks:
+            latency = alone = variance = 0.0
+            for key in keys:
+                part = self._parts[key]
+                latency += part.latency_ms
+                alone += part.alone_ms
+                variance += part.variance
+            sums.append((max(latency, 1e-6), math.sqrt(variance / alone**2 + self._spread**2)))
+        latencies, errors = np.array(sums).reshape(-1, 2).T
+        return Prediction(latencies, errors)
+
+    def by_layer(self, architecture: Architecture) -> list[float]:
+        """Milliseconds that each layer of a network adds to it; their sum is its predicted latency."""
+        keys = block_keys(architecture)
+        self._price(keys)
+        return [self._parts[key].latency_ms for key in keys]
+
+    def _price(self, keys: Iterable[BlockKey]) -> None:
+        """Finds out what blocks not yet met add to a network."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._parts]
+        if not new:
+            return
+        self._predict_new(new)
+        for key, part in zip(new, np.array([self._contribution(key) for key in new])):
+            mean, _ = self._predicted[key]
+            self._parts[key] = _Part(float(part[:-1] @ self._weights), math.exp(mean), float(part[-1]))
 
     @property
     def calibration_error(self) -> float:
@@ -264,12 +304,21 @@ _LINEAR = 1.0
 """Prior variance of each linear weight, beside that of the departure from the trend, 1."""
 
 
+def describe_blocks(keys: Sequence[BlockKey]) -> Array:
+    """(n, d) features of blocks, each on a scale of its own deviation among them."""
+    described = [features_of(key) for key in keys]
+    names = sorted({name for values in described for name in values})
+    raw = np.array([[values.get(name, 0.0) for name in names] for values in described])
+    return (raw - raw.mean(0)) / np.maximum(raw.std(0), 1e-9)
+
+
 @lru_cache(maxsize=2**17)
 def features_of(key: BlockKey) -> dict[str, float]:
     """Numbers that describe a block: logarithms of costs, shapes and options; a 1 for each option that is a word."""
     cost = block_cost(key.layer, key.size)
     made = key.out_channels * cost.size[0] * cost.size[1]
     read = sum(c * h * w for c, (h, w) in zip(key.channels, key.sizes))
+    totals: dict[str, float] = defaultdict(float)
     features = {
         "flops": math.log(cost.flops + 1),
         "params": math.log(cost.params + 1),
@@ -283,6 +332,14 @@ def features_of(key: BlockKey) -> dict[str, float]:
         "odd": float(key.out_channels % 16 > 0),
         f"block={key.block}": 1.0,
     }
+    for convolution in convolutions(key.layer, key.size):
+        kind = _kind(convolution)
+        made = convolution.out_channels * math.prod(convolution.out_size)
+        read = convolution.in_channels * math.prod(convolution.size)
+        weights = math.prod(convolution.kernel) * convolution.in_channels // convolution.groups
+        for name, count in (("flops", made * weights / 1e3), ("values", (made + read) / 1e2)):
+            totals[f"{kind} {name}"] += count
+    features |= {name: math.log1p(total) for name, total in totals.items()}
     block: Any = BLOCKS[key.block]
     for name, value in (_defaults(block) | {name: thaw(value) for name, value in key.options}).items():
         if isinstance(value, list | tuple) and value and all(isinstance(item, int | float) for item in value):
@@ -294,6 +351,22 @@ def features_of(key: BlockKey) -> dict[str, float]:
         else:
             features[f"{name}={value}"] = 1.0
     return features
+
+
+LANES = 16
+"""Channels that a runtime works on at once at the most; other numbers of them may take another, slower way."""
+
+
+def _kind(convolution: Convolution) -> str:
+    """What decides which routine of a runtime computes a convolution."""
+    into, out = (count // convolution.groups for count in (convolution.in_channels, convolution.out_channels))
+    if convolution.groups > 1:
+        depthwise = into == 1
+        fits = convolution.out_channels % LANES == 0 if depthwise else into % LANES == 0 and out % LANES == 0
+        name = "depthwise" if depthwise else "grouped"
+    else:
+        name, fits = "pointwise" if convolution.kernel == (1, 1) else "dense", out % LANES == 0
+    return name if fits else f"odd {name}"
 
 
 @lru_cache(maxsize=256)

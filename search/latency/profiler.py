@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search.latency.device import Device, describe, table_path
 from search.latency.measuring import Measurement, Run, measure
+from search.latency.predictor import describe_blocks
 from search.latency.runtimes import Shape, UnsupportedError
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
 from spaces import Architecture, SearchSpace, build
@@ -19,6 +22,8 @@ from spaces.errors import InputError
 
 NUM_BLOCKS = 300
 """Distinct blocks of a space that are measured; where it has more, the ones a seeded random draw meets first."""
+NUM_MET = 800
+"""Random networks whose blocks are chosen from."""
 NUM_NETWORKS = 24
 """Whole networks of a space that are measured, to calibrate the sum of their blocks."""
 NETWORKS_SHARE = 0.3
@@ -78,6 +83,7 @@ class Profiler:
         total, unsteady = len(keys) + len(networks), 0
         done = total - len(new_keys) - len(new_networks)
         start = time.monotonic()
+        watch(Progress(done, total, unsteady))
         kept_back = NETWORKS_SHARE if new_networks else 0.0
         jobs: list[tuple[float, Sequence[Any], Callable[[Any], list[Measurement]]]] = [
             (1 - kept_back, new_keys, self.measure_blocks),
@@ -114,17 +120,29 @@ class Profiler:
         self.table.networks |= {a.digest: (a, one) for a, one in zip(architectures, measured)}
         return measured
 
+    def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Run:
+        """A function that runs a module of any kind on the device, to be timed."""
+        return self._runtime.load(module, shapes)
+
     def _load_block(self, key: BlockKey) -> Run:
-        module = InContext(build_block(key.layer, key.size), key.channels)
-        shapes = [(self.device.batch, count, *size) for count, size in zip(module.in_channels, key.sizes)]
         try:
-            return self._runtime.load(module, shapes)
+            return self._runtime.load(*block_in_context(key, self.device.batch))
         except UnsupportedError as error:
             raise UnsupportedError(f"block '{key.block}' ({key.to_json()}): {error}") from error
 
     def _load_network(self, architecture: Architecture) -> Run:
-        shape: Shape = (self.device.batch, architecture.in_channels, *architecture.resolution)
-        return self._runtime.load(build(architecture), [shape])
+        return self._runtime.load(*network_with_shapes(architecture, self.device.batch))
+
+
+def block_in_context(key: BlockKey, batch: int) -> tuple[nn.Module, list[Shape]]:
+    """A block as it is timed, and the shapes of its inputs."""
+    module = InContext(build_block(key.layer, key.size), key.channels)
+    return module, [(batch, count, *size) for count, size in zip(module.in_channels, key.sizes)]
+
+
+def network_with_shapes(architecture: Architecture, batch: int) -> tuple[nn.Module, list[Shape]]:
+    """A network, and the shapes of its inputs."""
+    return build(architecture), [(batch, architecture.in_channels, *architecture.resolution)]
 
 
 class InContext(nn.Module):
@@ -156,16 +174,29 @@ def sample(space: SearchSpace) -> tuple[list[BlockKey], list[Architecture]]:
     """The blocks and the networks of a space that are worth measuring: the same ones every time.
 
     Returns:
-        at most `NUM_BLOCKS` distinct blocks, the most common ones early; `NUM_NETWORKS` other random networks.
+        at most `NUM_BLOCKS` distinct blocks, each as far as can be from those before it (`spread`), so that any first part of
+        them stands for all; `NUM_NETWORKS` other random networks.
     """
     rng = np.random.default_rng(0)
     networks = _distinct(space.random(rng).architecture for _ in range(NUM_NETWORKS))
-    keys: dict[BlockKey, None] = {}
-    for _ in range(4 * NUM_BLOCKS):
-        keys |= dict.fromkeys(block_keys(space.random(rng).architecture))
-        if len(keys) >= NUM_BLOCKS:
-            break
-    return list(keys)[:NUM_BLOCKS], networks
+    met = Counter(key for _ in range(NUM_MET) for key in set(block_keys(space.random(rng).architecture)))
+    keys = [key for key, _ in met.most_common()]
+    return [keys[i] for i in spread(describe_blocks(keys), NUM_BLOCKS)], networks
+
+
+def spread(x: NDArray[np.float64], count: int) -> list[int]:
+    """Indices of `count` rows, the first one first, each the farthest from those before it.
+
+    Args:
+        x: (n, d) rows.
+        count: how many at most.
+    """
+    chosen = [0]
+    distance = ((x - x[0]) ** 2).sum(1)
+    while len(chosen) < count and distance.max() > 0:
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, ((x - x[chosen[-1]]) ** 2).sum(1))
+    return chosen
 
 
 def _distinct(architectures: Iterable[Architecture]) -> list[Architecture]:

@@ -7,15 +7,14 @@ the result is there. How often and how long that takes is measured elsewhere, fo
 from __future__ import annotations
 
 import io
-import platform
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
+from search.latency import sessions
 from spaces.errors import InputError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -54,26 +53,17 @@ class OnnxRuntime:
     def __init__(self, threads: int, dtype: str) -> None:
         try:
             import onnx  # noqa: F401  what PyTorch's exporter writes with
-            import onnxruntime
+            import onnxruntime  # noqa: F401
         except ImportError as error:
             raise InputError(
                 f"device=onnxruntime needs the package '{error.name}': pip install onnx onnxruntime, or device=torch"
             ) from error
-        self._ort: Any = onnxruntime
-        self._dtype = DTYPES[dtype]
-        self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.inter_op_num_threads = 1
-        self._options.log_severity_level = 3
-        # random weights can shrink activations to denormal numbers, a hundred times slower than any a trained network makes
-        self._options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        # idle threads that spin would take time from whatever else is measured or trained
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
+        self._threads, self._dtype = threads, DTYPES[dtype]
 
     def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Callable[[], object]:
         """As `Runtime.load`."""
         try:
-            model = _export(module.eval().to(self._dtype), _random_inputs(shapes, self._dtype))
+            model = export(module, shapes, self._dtype)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UnsupportedError(f"onnxruntime cannot run it: {reason}") from error
@@ -81,27 +71,19 @@ class OnnxRuntime:
 
     def load_file(self, model: bytes, shapes: Sequence[Shape]) -> Callable[[], object]:
         """As `Runtime.load`, of a module that is an ONNX file already."""
-        inputs = _random_inputs(shapes, self._dtype)
         try:
-            session = self._ort.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
+            return sessions.open_model(model, self._threads, shapes)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UnsupportedError(f"onnxruntime cannot run it: {reason}") from error
-        # bound once, so that nothing is copied or converted in the runs that are timed
-        binding = session.io_binding()
-        for argument, value in zip(session.get_inputs(), inputs):
-            binding.bind_cpu_input(argument.name, value.numpy())
-        for result in session.get_outputs():
-            binding.bind_output(result.name)
-        return lambda: session.run_with_iobinding(binding)
 
     def version(self) -> str:
         """Of ONNX Runtime."""
-        return self._ort.__version__
+        return sessions.version()
 
     def hardware(self) -> str:
         """The CPU's model."""
-        return cpu_model()
+        return sessions.cpu_model()
 
 
 class TorchCpu:
@@ -129,7 +111,7 @@ class TorchCpu:
 
     def hardware(self) -> str:
         """The CPU's model."""
-        return cpu_model()
+        return sessions.cpu_model()
 
 
 class Cuda:
@@ -165,28 +147,21 @@ RUNTIMES: dict[str, type[Runtime]] = {"onnxruntime": OnnxRuntime, "torch": Torch
 """The runtimes by name: a new one is a class and a line in this table."""
 
 
-def cpu_model() -> str:
-    """The name the CPU gives itself."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "Model", "Hardware")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def _random_inputs(shapes: Sequence[Shape], dtype: torch.dtype) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
 
 
-def _export(module: nn.Module, inputs: Sequence[torch.Tensor]) -> bytes:
-    """The module as an ONNX model. PyTorch's older exporter: it takes a twentieth of the time of the newer one."""
+def export(module: nn.Module, shapes: Sequence[Shape], dtype: torch.dtype) -> bytes:
+    """The module as an ONNX model with inputs of these shapes. The older of two exporters: it takes a twentieth of the time.
+
+    Whatever the exporter raises for what it cannot express passes.
+    """
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, tuple(inputs), buffer, dynamo=False, opset_version=17)  # type: ignore[arg-type]
+        inputs = tuple(_random_inputs(shapes, dtype))
+        torch.onnx.export(module.eval().to(dtype), inputs, buffer, dynamo=False, opset_version=17)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -1,13 +1,20 @@
-"""What each layer of one network costs, as rows, as a table, as data for programs."""
+"""What each layer of one network costs: gathered as rows, shown as a table, as data for programs, and as a page."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 from rich.table import Table
 
 from search.latency.measuring import Measurement
-from spaces import Architecture, Layer, Size, layer_costs
+from search.reporting.files import replace_file
+from spaces import Architecture, Size, layer_costs
 from spaces.memory import FLOAT32, held_values, layer_accesses
 
 
@@ -16,7 +23,10 @@ class LayerRow(NamedTuple):
 
     position: int
     """In order of execution, from 0."""
-    layer: Layer
+    name: str
+    """Its block, or the path of its module."""
+    channels: int
+    """Of its output."""
     size: Size
     """(height, width) of its output."""
     flops: int
@@ -24,127 +34,157 @@ class LayerRow(NamedTuple):
     memory_access: int
     """Bytes that its convolutions and linear layers read and write."""
     activation_bytes: int
-    """The most that is alive while it runs, maps that wait for later layers included."""
+    """The most that is alive while it runs."""
+    details: dict[str, Any]
+    """What else is known of it."""
 
 
 class Latency(NamedTuple):
     """How fast a network is on a device."""
 
     device: str
-    blocks: list[Measurement]
-    """Of each layer, timed by itself between two cheap layers, which its latency includes."""
+    layers: list[Measurement]
+    """Of each layer, timed by itself; a block of the project between two cheap layers, which its latency includes."""
     network: Measurement
     """End to end."""
-    predicted_ms: float
-    """What the device's table said before the network itself was measured."""
-    predicted_error: float
-    """Standard deviation of the prediction, as a share of it."""
-    num_networks: int
+    predicted: list[float] | None = None
+    """Milliseconds that each layer adds to the network by the device's table; None where it can say nothing."""
+    predicted_ms: float = 0.0
+    """Their sum: what the table said before the network itself was measured."""
+    predicted_error: float = 0.0
+    """Standard deviation of that, as a share of it."""
+    num_networks: int = 0
     """Other networks in the table, by which the sum of blocks is calibrated."""
 
 
-def layer_rows(architecture: Architecture) -> list[LayerRow]:
-    """The layers of a network in order, the head last.
+@dataclass(frozen=True)
+class Profile:
+    """A network layer by layer."""
 
-    Raises:
-        InputError: a stride or a kernel leaves a side below one pixel.
-    """
-    layers, costs = architecture.layers, layer_costs(architecture)
-    accesses = [FLOAT32 * values for values in layer_accesses(architecture)]
-    held = [FLOAT32 * values for values in held_values(architecture)]
-    return [
-        LayerRow(position, layer, cost.size, cost.flops, cost.params, moved, alive)
-        for position, (layer, cost, moved, alive) in enumerate(zip(layers, costs, accesses, held, strict=True))
-    ]
+    name: str
+    title: str
+    """The network and its input in words."""
+    rows: list[LayerRow]
+    activation_bytes: int
+    """The most that is alive at any time, maps that wait for later layers included."""
+    latency: Latency | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else is known of the network."""
 
+    @classmethod
+    def of(cls, name: str, architecture: Architecture, latency: Latency | None = None) -> Profile:
+        """The profile of an architecture, the head its last layer.
 
-def layer_table(name: str, architecture: Architecture, rows: list[LayerRow], latency: Latency | None = None) -> Table:
-    """The layers as a table with totals: counts in full, bytes in millions."""
-    height, width = architecture.resolution
-    title = f"{name}: {architecture.in_channels} x {height} x {width} in, {architecture.num_classes} classes"
-    notes = (
-        "FLOPs: multiply-adds of one image. Bytes in float32.\n"
-        "Moved: what convolutions and linear layers read and write. Alive: the most activations at once."
-    )
-    table = Table(title=title, caption=notes, show_footer=True, header_style="bold", caption_justify="left")
-    headings = ["output", "channels", "FLOPs", "params", "moved (MB)", "alive (MB)"]
-    totals = ["", "", _whole(sum(row.flops for row in rows)), _whole(sum(row.params for row in rows))]
-    totals += [_mega(sum(row.memory_access for row in rows)), _mega(max(row.activation_bytes for row in rows))]
-    if latency is not None:
-        headings.append("latency (ms)")
-        totals.append(_milliseconds(latency.network))
-        table.caption = f"{notes}\n{_describe(latency)}"
-    table.add_column("#", justify="right")
-    table.add_column("block", "network")
-    for heading, footer in zip(headings, totals, strict=True):
-        table.add_column(heading, footer, justify="right", no_wrap=True)
-    for row in rows:
-        cells = ["x".join(map(str, row.size)), *map(_whole, (row.layer.out_channels, row.flops, row.params))]
-        cells += [_mega(row.memory_access), _mega(row.activation_bytes)]
+        Raises:
+            InputError: a stride or a kernel leaves a side below one pixel.
+        """
+        layers, costs = architecture.layers, layer_costs(architecture)
+        moved = [FLOAT32 * values for values in layer_accesses(architecture)]
+        held = [FLOAT32 * values for values in held_values(architecture)]
+        rows = []
+        for position, (layer, cost) in enumerate(zip(layers, costs, strict=True)):
+            details: dict[str, Any] = {"in_channels": layer.in_channels, "stride": layer.stride, "inputs": layer.inputs}
+            counts = (cost.size, cost.flops, cost.params, moved[position], held[position])
+            details["options"] = layer.keywords
+            rows.append(LayerRow(position, layer.block, layer.out_channels, *counts, details))
+        height, width = architecture.resolution
+        title = f"{name}: {architecture.in_channels} x {height} x {width} in, {architecture.num_classes} classes"
+        known = {
+            "digest": architecture.digest,
+            "in_channels": architecture.in_channels,
+            "resolution": list(architecture.resolution),
+            "num_classes": architecture.num_classes,
+        }
+        return cls(name, title, rows, max(held), latency, known)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """The network's counts by name."""
+        return {
+            "flops": sum(row.flops for row in self.rows),
+            "params": sum(row.params for row in self.rows),
+            "memory_access": sum(row.memory_access for row in self.rows),
+            "activation_bytes": self.activation_bytes,
+        }
+
+    def table(self) -> Table:
+        """The layers with totals: counts in full, bytes in millions."""
+        totals, latency = self.totals, self.latency
+        notes = (
+            "FLOPs: multiply-adds of one image. Bytes in float32.\n"
+            "Moved: what convolutions and linear layers read and write. Alive: the most activations at once."
+        )
+        table = Table(title=self.title, show_footer=True, header_style="bold", caption_justify="left")
+        table.caption = notes if latency is None else f"{notes}\n{describe_latency(latency)}"
+        headings = ["output", "channels", "FLOPs", "params", "moved (MB)", "alive (MB)"]
+        footers = ["", "", _whole(totals["flops"]), _whole(totals["params"])]
+        footers += [_mega(totals["memory_access"]), _mega(totals["activation_bytes"])]
         if latency is not None:
-            cells.append(_milliseconds(latency.blocks[row.position]))
-        table.add_row(str(row.position), row.layer.block, *cells)
-    return table
+            headings += ["predicted (ms)", "measured (ms)"]
+            footers += [_predicted(latency), _milliseconds(latency.network)]
+        table.add_column("#", justify="right")
+        table.add_column("block", "network")
+        for heading, footer in zip(headings, footers, strict=True):
+            table.add_column(heading, footer, justify="right", no_wrap=True)
+        for row in self.rows:
+            cells = ["x".join(map(str, row.size)), *map(_whole, (row.channels, row.flops, row.params))]
+            cells += [_mega(row.memory_access), _mega(row.activation_bytes)]
+            if latency is not None:
+                cells.append("-" if latency.predicted is None else f"{latency.predicted[row.position]:.3f}")
+                cells.append(_milliseconds(latency.layers[row.position]))
+            table.add_row(str(row.position), row.name, *cells)
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for programs: plain data that JSON can hold."""
+        latency = self.latency
+        layers = []
+        for row in self.rows:
+            layer = row._asdict()
+            layer |= {"block": layer.pop("name"), "out_channels": layer.pop("channels"), **layer.pop("details")}
+            if latency is not None:
+                layer["latency"] = latency.layers[row.position]._asdict()
+                layer["predicted_ms"] = None if latency.predicted is None else latency.predicted[row.position]
+            layers.append(layer)
+        data = {"network": self.name, **self.details, **self.totals}
+        if latency is not None:
+            data["latency"] = {"device": latency.device, **latency.network._asdict()}
+            if latency.predicted is not None:
+                known = {"predicted_ms": latency.predicted_ms, "predicted_error": latency.predicted_error}
+                data["latency"] |= known
+        return {**data, "layers": layers}
+
+    def write_page(self, path: Path) -> None:
+        """Writes a page of the profile: one HTML file that asks the network for nothing.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        replace_file(path, _page(self))
 
 
-def layers_as_data(
-    name: str, architecture: Architecture, rows: list[LayerRow], latency: Latency | None = None
-) -> dict[str, Any]:
-    """The same for programs: plain data that JSON can hold."""
-    layers: list[dict[str, Any]] = [
-        {
-            "position": row.position,
-            "block": row.layer.block,
-            "in_channels": row.layer.in_channels,
-            "out_channels": row.layer.out_channels,
-            "stride": row.layer.stride,
-            "inputs": row.layer.inputs,
-            "options": row.layer.keywords,
-            "size": row.size,
-            "flops": row.flops,
-            "params": row.params,
-            "memory_access": row.memory_access,
-            "activation_bytes": row.activation_bytes,
-        }
-        for row in rows
-    ]
-    data = {
-        "network": name,
-        "digest": architecture.digest,
-        "in_channels": architecture.in_channels,
-        "resolution": list(architecture.resolution),
-        "num_classes": architecture.num_classes,
-        "flops": sum(row.flops for row in rows),
-        "params": sum(row.params for row in rows),
-        "memory_access": sum(row.memory_access for row in rows),
-        "activation_bytes": max(row.activation_bytes for row in rows),
-    }
-    if latency is not None:
-        data["latency"] = {
-            "device": latency.device,
-            **latency.network._asdict(),
-            "predicted_ms": latency.predicted_ms,
-            "predicted_error": latency.predicted_error,
-        }
-        for layer, measured in zip(layers, latency.blocks, strict=True):
-            layer["latency"] = measured._asdict()
-    return {**data, "layers": layers}
-
-
-def _describe(latency: Latency) -> str:
+def describe_latency(latency: Latency) -> str:
+    """What the latencies mean, how good the prediction was, and whether something disturbed."""
     text = (
-        "Latency: median, ± half the spread. Blocks: with the cheap layers they were timed between. Network: end to end.\n"
-        f"On {latency.device}.\n"
-        f"Predicted from the blocks, {_calibrated(latency.num_networks)}: {latency.predicted_ms:.3g} ms "
-        f"± {100 * latency.predicted_error:.0f}%."
+        "Measured: median, ± half the spread; a layer by itself, with the cheap layers around it; the network end to end.\n"
+        f"On {latency.device}."
     )
-    if not (latency.network.steady and all(block.steady for block in latency.blocks)):
+    if latency.predicted is not None:
+        text += (
+            "\nPredicted: what each layer adds to the network, by the device's table, "
+            f"{_calibrated(latency.num_networks)}; in all ± {100 * latency.predicted_error:.0f}%."
+        )
+    if not (latency.network.steady and all(layer.steady for layer in latency.layers)):
         text += "\n!: runs differ by more than a tenth of the median: something else was running on the device."
     return text
 
 
 def _calibrated(num_networks: int) -> str:
     return f"calibrated by {num_networks} networks" if num_networks else "not calibrated by any network yet"
+
+
+def _predicted(latency: Latency) -> str:
+    return "-" if latency.predicted is None else f"{latency.predicted_ms:.3f}"
 
 
 def _milliseconds(measured: Measurement) -> str:
@@ -157,3 +197,115 @@ def _mega(count: int) -> str:
 
 def _whole(count: int) -> str:
     return f"{count:,}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+body {{ margin: 0; background: #f4f6f9; color: #1b2430; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }}
+main {{ max-width: 1160px; margin: 0 auto; padding: 28px 20px 48px; }}
+h1 {{ margin: 0 0 4px; font-size: 26px; line-height: 1.25; overflow-wrap: anywhere; }}
+p {{ margin: 0 0 10px; color: #5b6675; }}
+section {{ background: #fff; border: 1px solid #e6e9ee; border-radius: 12px; padding: 14px 16px; margin: 0 0 18px; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 6px 10px; border-bottom: 1px solid #e6e9ee; text-align: right; white-space: nowrap; }}
+th {{ color: #5b6675; font-size: 13px; font-weight: 500; }}
+th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
+tfoot td {{ font-weight: 600; border-bottom: 0; }}
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{notes}</p>
+<section><div id="chart" style="height: {height}px"></div></section>
+<section class="wide">{table}</section>
+</main>
+<script>{plotly}</script>
+<script type="application/json" id="data">{data}</script>
+<script>
+const figure = JSON.parse(document.getElementById("data").textContent);
+Plotly.newPlot("chart", figure.data, figure.layout, {{responsive: true, displayModeBar: false}});
+</script>
+</body>
+</html>
+"""
+
+
+def _page(profile: Profile) -> str:
+    figure = json.dumps(json.loads(draw_layers(profile).to_json()), separators=(",", ":"))
+    notes = "FLOPs are multiply-adds of one image; bytes are those of float32."
+    if profile.latency is not None:
+        notes = f"{notes} {describe_latency(profile.latency)}"
+    return _PAGE.format(
+        title=escape(profile.title),
+        notes=escape(notes).replace("\n", "<br>"),
+        height=150 + 24 * len(profile.rows),
+        table=_html_table(profile.table()),
+        plotly=get_plotlyjs(),
+        data=figure.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+    )
+
+
+def draw_layers(profile: Profile) -> go.Figure:
+    """Horizontal bars, a layer each, of one quantity at a time; buttons change it."""
+    names = [f"{row.position} {escape(row.name)}" for row in profile.rows]
+    shown: list[tuple[str, list[tuple[str, list[float]]]]] = []
+    latency = profile.latency
+    if latency is not None:
+        bars = [("measured", [layer.median_ms for layer in latency.layers])]
+        if latency.predicted is not None:
+            bars.append(("predicted", latency.predicted))
+        shown.append(("Latency (ms)", bars))
+    shown += [
+        ("FLOPs", [("FLOPs", [float(row.flops) for row in profile.rows])]),
+        ("Parameters", [("parameters", [float(row.params) for row in profile.rows])]),
+        ("Bytes moved", [("bytes moved", [float(row.memory_access) for row in profile.rows])]),
+        ("Bytes alive", [("bytes alive", [float(row.activation_bytes) for row in profile.rows])]),
+    ]
+    figure = go.Figure()
+    owners = []
+    for position, (title, bars) in enumerate(shown):
+        for (name, values), colour in zip(bars, ("#0b62c4", "#b45f06")):
+            figure.add_bar(
+                x=values,
+                y=names,
+                name=name,
+                orientation="h",
+                marker_color=colour,
+                visible=not position,
+                hoverinfo="x+y+name",
+            )
+            owners.append(title)
+    buttons = [
+        {
+            "label": title,
+            "method": "update",
+            "args": [{"visible": [owner == title for owner in owners]}, {"xaxis.title.text": title}],
+        }
+        for title, _ in shown
+    ]
+    figure.update_layout(
+        template="plotly_white",
+        margin={"l": 4, "r": 12, "t": 56, "b": 40},
+        xaxis={"title": {"text": shown[0][0]}, "rangemode": "tozero"},
+        yaxis={"autorange": "reversed", "automargin": True},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+        updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "direction": "down"}],
+    )
+    return figure
+
+
+def _html_table(table: Table) -> str:
+    """The printed table as HTML."""
+    head = "".join(f"<th>{escape(str(column.header))}</th>" for column in table.columns)
+    foot = "".join(f"<td>{escape(str(column.footer))}</td>" for column in table.columns)
+    rows = zip(*(column.cells for column in table.columns))
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"

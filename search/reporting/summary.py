@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -14,6 +15,7 @@ from search.reporting.tables import (
     best_trial,
     count_states,
     fallen,
+    floats,
     front,
     known_costs,
     split_decisions,
@@ -76,6 +78,7 @@ def summary(trials: pd.DataFrame, info: StudyInfo, width: int = 80) -> Renderabl
         if num_hidden:
             parts.append(Text(f"{num_hidden} more decisions in which they differ are in {table}", style="dim"))
         parts += _confirmation(trials, members, cost)
+        parts += _latency(trials, info)
         if len(members) > _MAX_ROWS:
             parts.append(Text(f"{len(members) - _MAX_ROWS} cheaper ones are in {table}", style="dim"))
     return Group(*parts)
@@ -106,12 +109,15 @@ def _front_table(members: pd.DataFrame, cost: str, costs: Sequence[str], shown: 
     """The front, cost rising; numbers keep their width, decisions take what is left."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.title = Text(f"The front: accuracy against {_NAMES.get(cost, cost)}", style="bold")
-    for name in ["trial", "accuracy", *(_HEADS.get(known, known) for known in costs)]:
+    measured = "measured_ms" in members
+    for name in ["trial", "accuracy", *(_HEADS.get(known, known) for known in costs), *["measured"] * measured]:
         table.add_column(name, justify="right", no_wrap=True)
     if shown:
         table.add_column("decisions in which they differ", overflow="fold")
     for row in members.to_dict("records"):
         figures = [f"{row[known]:.3g}" if known == "latency_ms" else readable(row[known]) for known in costs]
+        if measured:
+            figures.append("-" if is_missing(row["measured_ms"]) else f"{row['measured_ms']:.3g}")
         own_name = None if is_missing(row.get("name")) else str(row["name"])  # an enqueued network
         decisions = [Text(own_name or one_line({name: row[name] for name in shown}))] if shown else []
         table.add_row(str(row["number"]), _accuracy(row), *figures, *decisions)
@@ -138,6 +144,23 @@ def _confirmation(trials: pd.DataFrame, members: pd.DataFrame, cost: str) -> lis
     said += [Text(f"Fell off the front when trained again: {', '.join(gone)}.")] if gone else []
     left = int(members["accuracy_mean"].isna().sum())
     said += [Text(f"{left} of the front's members are not confirmed.")] if left else []
+    return said
+
+
+def _latency(trials: pd.DataFrame, info: StudyInfo) -> list[Text]:
+    """Whose latency is meant, and how far its prediction was off where that was found out; nothing without a device."""
+    if not info.device:
+        return []
+    said = [Text(f"Latency on {info.device}.", style="dim")]
+    measured = trials[trials["measured_ms"].notna()] if "measured_ms" in trials else trials.iloc[:0]
+    if len(measured):
+        errors = np.abs(floats(measured, "latency_ms") / floats(measured, "measured_ms") - 1)
+        said.append(
+            Text(
+                f"{len(measured)} networks of the fronts were measured end to end; the prediction was off by "
+                f"{100 * np.median(errors):.1f}% in the median, {100 * errors.max():.1f}% at most."
+            )
+        )
     return said
 
 

@@ -41,6 +41,7 @@ LEARNT_COLUMNS = {
     "accuracy_mean": "mean accuracy under the other seeds of `confirm=`, the trial's own training left out",
     "accuracy_std": "standard deviation of those accuracies",
     "confirmations": "how many they are",
+    "measured_ms": "milliseconds a forward pass, measured end to end after the search",
 }
 """Columns that follow where a trial has them. Each further column is a decision."""
 
@@ -55,6 +56,7 @@ _NUMBERS = (
     "accuracy_std",
     "latency_ms",
     "latency_error",
+    "measured_ms",
     "reward",
     "seconds",
 )
@@ -72,6 +74,10 @@ class StudyInfo:
     """The recorded range of the objective's cost: costs below it count as its low end, its high end is the reference."""
     chance: float = 0.0
     """The accuracy of guessing: the hypervolume's other reference."""
+    device: str = ""
+    """The device whose latency counts, in words; empty where none does."""
+    is_here: bool = True
+    """Whether that device is the machine that searched, so that it could measure the front."""
 
 
 def trials_frame(rows: Iterable[Mapping[str, Any]], decisions: Sequence[str]) -> pd.DataFrame:

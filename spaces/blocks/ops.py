@@ -7,7 +7,8 @@ layer. Normalisation, activations, pooling, additions, shuffles and biases cost 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -227,6 +228,32 @@ def conv_norm_act(
     return nn.Sequential(*layers)
 
 
+class Convolution(NamedTuple):
+    """The shape of one convolution."""
+
+    in_channels: int
+    out_channels: int
+    groups: int
+    kernel: tuple[int, int]
+    size: Size
+    """(height, width) of its input."""
+    out_size: Size
+
+
+_noting: list[list[Convolution]] = []
+
+
+@contextmanager
+def noting_convolutions() -> Iterator[list[Convolution]]:
+    """A list of the convolutions that `conv_cost` prices meanwhile: of what a block's `cost` is the sum."""
+    noted: list[Convolution] = []
+    _noting.append(noted)
+    try:
+        yield noted
+    finally:
+        _noting.remove(noted)
+
+
 def conv_cost(
     in_channels: int,
     out_channels: int,
@@ -249,6 +276,8 @@ def conv_cost(
     bias = not norm if bias is None else bias
     params = weights + (2 * norm + bias) * out_channels + activation_params(activation, out_channels)
     accesses = in_channels * size[0] * size[1] + weights + out_channels * out[0] * out[1]
+    for noted in _noting:
+        noted.append(Convolution(in_channels, out_channels, groups, (k_h, k_w), size, out))
     return Cost(out[0] * out[1] * weights, params, out, accesses)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from search.latency.device import Device
 from search.latency.predictor import Predictor
 from search.latency.profiler import TOGETHER, Profiler
-from search.latency.runtimes import _export, _random_inputs
+from search.latency.runtimes import export
 from search.latency.table import Table
 from spaces import Architecture, SearchSpace, build, cost, load_space
 
@@ -87,8 +87,7 @@ def _print_errors(what: str, predicted: NDArray[np.float64], measured: NDArray[n
 def _print_export(architectures: list[Architecture]) -> None:
     start, layers = time.perf_counter(), 0
     for architecture in architectures:
-        [image] = _random_inputs([(1, architecture.in_channels, *architecture.resolution)], torch.float32)
-        _export(build(architecture).eval(), [image])
+        export(build(architecture), [(1, architecture.in_channels, *architecture.resolution)], torch.float32)
         layers += len(architecture.layers)
     print(f"  export to ONNX: {1000 * (time.perf_counter() - start) / layers:.0f} ms a block")
 

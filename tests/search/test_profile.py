@@ -12,7 +12,7 @@ from search import profile
 from search.config import compose, run_command
 from search.latency import profiler
 from search.latency.table import Table
-from search.reporting.layers import layer_rows
+from search.reporting.layers import Profile
 from spaces import cost, network, networks
 
 
@@ -121,8 +121,8 @@ def test_a_spaces_table_is_filled(
 
 def test_rows_are_the_layers_in_order() -> None:
     architecture = network("resnet20_cifar")
-    rows = layer_rows(architecture)
-    assert [row.layer for row in rows] == list(architecture.layers)
+    rows = Profile.of("x", architecture).rows
+    assert [row.name for row in rows] == [layer.block for layer in architecture.layers]
     assert sum(row.flops for row in rows) == cost(architecture).flops
 
 

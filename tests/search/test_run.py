@@ -32,7 +32,7 @@ layers:
   - {block: conv, channels: 8, kernel_size: {choice: [2, 3, 5]}, stride: 2}
   - {block: depthwise_separable, channels: 16, repeat: {int: [1, 3]}, kernel_size: {choice: [2, 3, 5]}}
 """
-QUICK = ["--config-dir", "own", "space=tiny", "data.limit=200", "train.epochs=1", "study=quick"]
+QUICK = ["--config-dir", "own", "space=tiny", "device=none", "data.limit=200", "train.epochs=1", "study=quick"]
 ENDLESS = [*QUICK, "train.epochs=1000000", "trials=30", "workers=2"]
 """A search that is still in its first trials whenever a test comes to look."""
 

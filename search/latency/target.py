@@ -1,0 +1,139 @@
+"""The device that a search is for: it predicts candidates before they are trained, and measures the front afterwards."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from search.latency.device import Device, describe, table_path
+from search.latency.measuring import Measurement
+from search.latency.predictor import Predictor
+from search.latency.profiler import TOGETHER, Profiler, Progress, sample
+from search.latency.table import Table
+from spaces import Architecture, SearchSpace
+from spaces.errors import InputError
+
+ENOUGH = 0.5
+"""Share of a space's sample from which a table is taken for one of this space: other rows would only dilute it."""
+
+
+class Identified(NamedTuple):
+    """Which device is meant."""
+
+    identity: dict[str, str]
+    """What its measurements are told apart by."""
+    is_here: bool
+    """Whether it is this machine; otherwise its table is all there is of it."""
+
+
+def identify(device: Device) -> Identified:
+    """Finds out whether a device is this machine, or one whose table was brought here.
+
+    Raises:
+        InputError: its runtime is not installed or lacks its hardware; its table is damaged, or was measured with other settings.
+    """
+    if device.table is None or not table_path(device, {}).exists():
+        return Identified(describe(device, device.open()), True)
+    measured = Table(table_path(device, {})).identity
+    if not measured:
+        return Identified(describe(device, device.open()), True)
+    settings = {"runtime": device.runtime, "threads": device.threads, "batch": device.batch, "dtype": device.dtype}
+    for name, value in settings.items():
+        there = measured[name].split(" ")[0]
+        if there != str(value):
+            option = f"device={there}" if name == "runtime" else f"device.{name}={there}"
+            raise InputError(
+                f"device.table: {device.table} was measured with {name} '{there}', and {name} '{value}' is asked for; "
+                f"give {option}, or another table"
+            )
+    try:
+        here = describe(device, device.open())
+    except InputError:  # the other device's runtime need not run here
+        return Identified(measured, False)
+    return Identified(measured, here == measured)
+
+
+class Target:
+    """A device as one study sees it.
+
+    The study keeps the measurements it predicts from (`pack`), so that it predicts the same when it goes on, here or elsewhere,
+    whatever the device's table has learnt meanwhile.
+
+    Args:
+        device: as configured.
+        identified: which machine it is.
+        table: the measurements to predict from.
+
+    Raises:
+        InputError: there are none.
+    """
+
+    def __init__(self, device: Device, identified: Identified, table: Table) -> None:
+        if not table.blocks:
+            where = device.table or "the table"
+            raise InputError(
+                f"device: {where} holds no block that this space can be predicted from; fill it on the device, or give "
+                "the search more time for it by device.budget_s"
+            )
+        self.identity, self.is_here = identified
+        self.predictor = Predictor(table)
+        self._device, self._table = device, table
+
+    @classmethod
+    def prepare(
+        cls,
+        device: Device,
+        space: SearchSpace,
+        watch: Callable[[Progress], None] = lambda progress: None,
+    ) -> Target:
+        """Measures what the device's table lacks of a space, within the device's budget; nothing where it is another machine.
+
+        Args:
+            device: as configured.
+            space: whose networks are to be predicted.
+            watch: told after every measurement.
+
+        Raises:
+            InputError: as `identify`; a block that the runtime cannot run; a table that cannot be written.
+        """
+        identified = identify(device)
+        if identified.is_here:
+            profiler = Profiler(device)
+            profiler.extend(space, device.budget_s, watch)
+            table = profiler.table
+        else:
+            table = Table(table_path(device, {}))
+        keys, networks = sample(space)
+        part = table.part(keys, [network.digest for network in networks])
+        covered = len(part.blocks) + len(part.networks) >= ENOUGH * (len(keys) + len(networks))
+        return cls(device, identified, part if covered else table)
+
+    @classmethod
+    def unpack(cls, device: Device, packed: str) -> Target:
+        """The target of a study that goes on.
+
+        Raises:
+            InputError: as `identify`.
+        """
+        table = Table(None)
+        table.read(zlib.decompress(base64.b85decode(packed)).decode(), "the study's storage")
+        return cls(device, identify(device), table)
+
+    def pack(self) -> str:
+        """The measurements it predicts from, as text that a storage holds."""
+        return base64.b85encode(zlib.compress(self._table.to_csv().encode(), 9)).decode()
+
+    def measure(self, architectures: Sequence[Architecture]) -> Iterator[tuple[Architecture, Measurement]]:
+        """Times networks end to end on this machine, a few in turn, and enters them in its table.
+
+        Raises:
+            UnsupportedError: a network that the device's runtime cannot run.
+        """
+        assert self.is_here
+        profiler = Profiler(self._device)
+        for first in range(0, len(architectures), TOGETHER):
+            batch = architectures[first : first + TOGETHER]
+            yield from zip(batch, profiler.measure_networks(batch))
+            profiler.table.save()
