@@ -10,7 +10,6 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations
-from search.latency.device import in_words
 from search.objective import Objective
 from search.reporting.record import Record
 from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, trials_frame
@@ -47,7 +46,7 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
         objective.resolve(cost_range),
         cost_range,
         reference["chance"],
-        in_words(device["identity"]) if "identity" in device else "",
+        device.get("identity", {}),
         device.get("is_here", True),
     )
 

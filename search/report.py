@@ -13,12 +13,16 @@ import yaml
 from rich.console import Console
 
 from search.config import run_command
-from search.records import read_record
+from search.latency.device import in_words
+from search.latency.table import Table
+from search.records import read_record, read_study
 from search.reporting.files import replace_folder
 from search.reporting.page import write_page
 from search.reporting.summary import print_summary
 from search.reporting.tables import StudyInfo, front, known_costs, write_tables
-from search.storage import open_study, prepare_folder
+from search.storage import lock, open_study, prepare_folder
+from search.study import note_measured
+from spaces.errors import InputError
 
 NETWORK_FILES = f"{'[0-9]' * 4}*-{'[0-9a-f]' * 16}.yaml"
 """The networks in front/: trial and digest."""
@@ -55,16 +59,39 @@ def network_file(study: str, number: int, figures: Mapping[str, Any], descriptio
     return f"# Trial {number} of the study {study}: {listed}\n{yaml.safe_dump(dict(description), sort_keys=False)}"
 
 
+def enter_measured(study: optuna.Study, folder: Path, config: dict[str, Any]) -> None:
+    """Takes in the latencies that a study's networks have on its device, measured there.
+
+    Raises:
+        InputError: the table is none, of another device than the study's, or holds no network of the study.
+    """
+    path = config["measured"]
+    table = Table(Path(path))
+    _, info = read_study(study)
+    if table.identity != dict(info.device):
+        meant = in_words(info.device) if info.device else "none"
+        raise InputError(
+            f"measured: {path} is of another device ({in_words(table.identity)}) than the study's ({meant})"
+        )
+    with lock(folder, config["storage"], config["study"]):
+        if not note_measured(
+            study, {digest: measured for digest, (_, measured) in table.networks.items()}, info.device
+        ):
+            raise InputError(f"measured: {path} holds none of the study's networks")
+
+
 def main() -> int:
     """The command."""
 
-    def report(config: dict[str, str]) -> None:
+    def report(config: dict[str, Any]) -> None:
         console = Console()
         folder = Path(config["results_dir"]) / config["study"]
         if folder.exists():  # said first: SQLite reads nothing where it cannot write beside it
             prepare_folder(folder)
         study = open_study(folder, config["storage"], config["study"])
         prepare_folder(folder)
+        if config["measured"] is not None:
+            enter_measured(study, folder, config)
         trials, info = write_report(study, folder)
         following = "the command that started the study, with more trials=, goes on with it"
         print_summary(console, trials, info, folder, following)

@@ -204,7 +204,11 @@ def open_target(device: Device, space: SearchSpace, stored: Mapping[str, Any], c
         return Target.unpack(device, stored[LATENCY_TABLE])
     where = in_words(identify(device).identity)
     with MeasuringBar(console, "blocks and networks", where, device.budget_s) as bar:
-        return Target.prepare(device, space, bar.update)
+        target = Target.prepare(device, space, bar.update)
+    if not target.is_here:
+        words = f"Latency is predicted for another device, {where}, from {device.table}"
+        console.print(words, highlight=False, soft_wrap=True)
+    return target
 
 
 def measure_front(study: Study, target: Target, console: Console) -> None:
@@ -222,9 +226,7 @@ def measure_front(study: Study, target: Target, console: Console) -> None:
         unsteady = 0
         for done, (architecture, measured) in enumerate(target.measure(wanted), 1):
             unsteady += not measured.steady
-            predicted_ms = float(trials.loc[trials["digest"] == architecture.digest, "latency_ms"].iloc[0])
-            found = {"latency_ms": measured.median_ms, "iqr_ms": measured.iqr_ms}
-            study.measured(architecture.digest, {**found, "device": where, "predicted_ms": predicted_ms})
+            study.measured(architecture.digest, measured, target.identity)
             bar.update(Measured(done, len(wanted), unsteady))
 
 

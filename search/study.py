@@ -23,6 +23,8 @@ from search.confirm import Confirmations, key_of, to_confirm
 from search.costs import Costs
 from search.enqueue import OUTSIDE, Enqueued, StudyWithin, enqueue
 from search.fidelity import Curve
+from search.latency.device import in_words
+from search.latency.measuring import Measurement
 from search.leases import PATIENCE_S, STORAGE_ERRORS, Alone, Leases, patiently
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
@@ -230,9 +232,9 @@ class Study:
         wanted = [trial for trial in trials if measured_key(trial.user_attrs["digest"]) not in learnt]
         return list({t.user_attrs["digest"]: self._proposal_of(t).candidate.architecture for t in wanted}.values())
 
-    def measured(self, digest: str, found: Mapping[str, Any]) -> None:
+    def measured(self, digest: str, found: Measurement, device: Mapping[str, str]) -> None:
         """Records what measuring a network end to end came to; what its trial was priced at stays."""
-        self._study.set_user_attr(measured_key(digest), dict(found))
+        note_measured(self._study, {digest: found}, device)
 
     def _originals(self) -> Iterator[FrozenTrial]:
         """The trials of candidates that were evaluated."""
@@ -554,6 +556,16 @@ class Study:
                 + "\n".join(changes)
                 + "\ngive the old values, or a new name by study=NAME"
             )
+
+
+def note_measured(study: optuna.Study, found: Mapping[str, Measurement], device: Mapping[str, str]) -> int:
+    """Records latencies measured end to end, by digest; returns of how many networks of the study."""
+    predicted = {t.user_attrs.get("digest"): t.user_attrs.get("latency_ms") for t in study.get_trials(deepcopy=False)}
+    known = {digest: measured for digest, measured in found.items() if digest in predicted}
+    for digest, one in known.items():
+        values = {"latency_ms": one.median_ms, "iqr_ms": one.iqr_ms, "predicted_ms": predicted[digest]}
+        study.set_user_attr(measured_key(digest), {**values, "device": in_words(device)})
+    return len(known)
 
 
 def measured_key(digest: str) -> str:

@@ -22,6 +22,8 @@ from spaces.errors import InputError
 
 NUM_BLOCKS = 300
 """Distinct blocks of a space that are measured; where it has more, the ones a seeded random draw meets first."""
+NUM_COMMON = 40
+"""Of these the ones that most networks have, which most errors would come from."""
 NUM_MET = 800
 """Random networks whose blocks are chosen from."""
 NUM_NETWORKS = 24
@@ -72,7 +74,7 @@ class Profiler:
         Args:
             space: whose blocks.
             budget_s: seconds; what is being measured when they end is finished.
-            watch: told after every measurement.
+            watch: told how far it is, at the start and after every few measurements.
 
         Raises:
             UnsupportedError: a block that the device's runtime cannot run.
@@ -174,25 +176,26 @@ def sample(space: SearchSpace) -> tuple[list[BlockKey], list[Architecture]]:
     """The blocks and the networks of a space that are worth measuring: the same ones every time.
 
     Returns:
-        at most `NUM_BLOCKS` distinct blocks, each as far as can be from those before it (`spread`), so that any first part of
-        them stands for all; `NUM_NETWORKS` other random networks.
+        at most `NUM_BLOCKS` distinct blocks: a few of the most common, then each as far as can be from those before it
+        (`spread`), so that any first part of them stands for all; `NUM_NETWORKS` other random networks.
     """
     rng = np.random.default_rng(0)
     networks = _distinct(space.random(rng).architecture for _ in range(NUM_NETWORKS))
     met = Counter(key for _ in range(NUM_MET) for key in set(block_keys(space.random(rng).architecture)))
     keys = [key for key, _ in met.most_common()]
-    return [keys[i] for i in spread(describe_blocks(keys), NUM_BLOCKS)], networks
+    return [keys[i] for i in spread(describe_blocks(keys), NUM_BLOCKS, NUM_COMMON)], networks
 
 
-def spread(x: NDArray[np.float64], count: int) -> list[int]:
-    """Indices of `count` rows, the first one first, each the farthest from those before it.
+def spread(x: NDArray[np.float64], count: int, given: int = 1) -> list[int]:
+    """Indices of `count` rows: the first `given`, then each the farthest from those before it.
 
     Args:
         x: (n, d) rows.
         count: how many at most.
+        given: how many are taken as they come.
     """
-    chosen = [0]
-    distance = ((x - x[0]) ** 2).sum(1)
+    chosen = list(range(min(given, count, len(x))))
+    distance = ((x[:, None] - x[chosen]) ** 2).sum(2).min(1)
     while len(chosen) < count and distance.max() > 0:
         chosen.append(int(np.argmax(distance)))
         distance = np.minimum(distance, ((x - x[chosen[-1]]) ** 2).sum(1))

@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search.latency.device import in_words
 from search.reporting.tables import (
     StudyInfo,
     best_trial,
@@ -48,6 +49,10 @@ def print_summary(console: Console, trials: pd.DataFrame, info: StudyInfo, folde
         command: to be copied, and so never broken into lines; nor is the folder.
     """
     console.print(summary(trials, info, console.width))
+    there = measure_there(info, folder)
+    if there:
+        commands = [Text(f"  {line}", style="bold") for line in there]
+        console.print(Group(Text(), Text("To measure the front on its device:"), *commands), soft_wrap=True)
     console.print(Group(Text(), _files(folder), Text(), Text.assemble("Next: ", (command, "bold"))), soft_wrap=True)
 
 
@@ -151,7 +156,7 @@ def _latency(trials: pd.DataFrame, info: StudyInfo) -> list[Text]:
     """Whose latency is meant, and how far its prediction was off where that was found out; nothing without a device."""
     if not info.device:
         return []
-    said = [Text(f"Latency on {info.device}.", style="dim")]
+    said = [Text(f"Latency on {in_words(info.device)}.", style="dim")]
     measured = trials[trials["measured_ms"].notna()] if "measured_ms" in trials else trials.iloc[:0]
     if len(measured):
         errors = np.abs(floats(measured, "latency_ms") / floats(measured, "measured_ms") - 1)
@@ -161,7 +166,25 @@ def _latency(trials: pd.DataFrame, info: StudyInfo) -> list[Text]:
                 f"{100 * np.median(errors):.1f}% in the median, {100 * errors.max():.1f}% at most."
             )
         )
+    elif not info.is_here:
+        said.append(Text("It is predicted from that device's table, not measured."))
     return said
+
+
+def measure_there(info: StudyInfo, folder: Path) -> list[str]:
+    """The commands that measure a front on the device it is meant for, where that is another machine."""
+    if not info.device or info.is_here:
+        return []
+    runtime, threads = info.device["runtime"].split(" ")[0], info.device["threads"]
+    if runtime != "onnxruntime":
+        return [
+            f"python -m search.profile architecture=FILE device={runtime}, there, for each file of {folder / 'front'}"
+        ]
+    return [
+        f"python -m search.profile architecture={folder / 'front'} bundle=front.pyz device.batch={info.device['batch']}",
+        f"python front.pyz --threads {threads}, there; it leaves front.csv, to be copied back",
+        f"python -m search.report study={info.name} measured=front.csv",
+    ]
 
 
 def telling_decisions(members: pd.DataFrame, max_characters: int) -> tuple[list[str], int]:

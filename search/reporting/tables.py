@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,8 @@ class StudyInfo:
     """The recorded range of the objective's cost: costs below it count as its low end, its high end is the reference."""
     chance: float = 0.0
     """The accuracy of guessing: the hypervolume's other reference."""
-    device: str = ""
-    """The device whose latency counts, in words; empty where none does."""
+    device: Mapping[str, str] = field(default_factory=dict)
+    """What identifies the device whose latency counts; empty where none does."""
     is_here: bool = True
     """Whether that device is the machine that searched, so that it could measure the front."""
 

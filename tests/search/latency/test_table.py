@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import spaces
 from search.latency.measuring import Measurement
 from search.latency.table import BlockKey, Table, block_keys
-from spaces import InputError
+from spaces import BLOCKS, InputError, decode
 from tests.search.latency.fake import IDENTITY, empty_table
 
 NETWORKS = ["nasnet_a_mobile", "espnetv2", "googlenet", "dicenet", "mobilenet_v3_small", "squeezenext_23"]
@@ -106,3 +107,34 @@ def test_a_write_that_fails_leaves_the_old_table(tmp_path: Path, monkeypatch: py
         table.save()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def user_block(kernel_size: int) -> type[nn.Module]:
+    class Own(nn.Conv2d):
+        def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+            super().__init__(in_channels, out_channels, kernel_size, stride)
+
+    Own.__qualname__ = f"Own{kernel_size}"
+    return Own
+
+
+def test_a_users_block_that_was_changed_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = {"layers": [{"block": "own", "channels": 4}], "in_channels": 3, "num_classes": 2, "resolution": 8}
+    monkeypatch.setitem(BLOCKS, "own", user_block(1))
+    first, table = decode(described), Table(tmp_path / "table.csv", IDENTITY)
+    table.blocks = {key: Measurement(1.0, 0.1, 50) for key in block_keys(first)}
+    table.networks[first.digest] = first, Measurement(2.0, 0.1, 50)
+    table.save()
+    assert len(Table(table.path).blocks) == 2
+    monkeypatch.setitem(BLOCKS, "own", user_block(3))
+    changed = Table(table.path)
+    assert [key.block for key in changed.blocks] == ["head"]
+    assert not changed.networks
+    assert block_keys(decode(described))[0] not in changed.blocks
+    changed.save()
+    monkeypatch.delitem(BLOCKS, "own")
+    Table(table.path).save()  # nor does a table suffer where the block is not imported
+    monkeypatch.setitem(BLOCKS, "own", user_block(1))
+    back = Table(table.path)
+    assert back.blocks.keys() == table.blocks.keys()
+    assert back.networks.keys() == {first.digest}
