@@ -105,7 +105,7 @@ def default_study_name(space: str, data: str, overrides: Iterable[Override]) -> 
     kept: dict[str, Any] = {}
     for override in overrides:
         root = override.path[0]
-        if root in _NOT_IN_NAME or override.key in ("space", "data", "data.path"):
+        if root in _NOT_IN_NAME or override.key in ("space", "data", "data.path", "device.budget_s"):
             continue
         # A value given whole takes back what was given inside it before.
         for earlier in [key for key in kept if f"{key.lstrip('~')}.".startswith(f"{override.key}.")]:

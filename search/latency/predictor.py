@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from search.latency.measuring import STEADY
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
@@ -225,9 +226,9 @@ class Predictor:
 class BlockModel:
     """A Gaussian process of log latency over features of blocks.
 
-    Its kernel is linear plus Matern 5/2: the trend over orders of magnitude, and what departs from it. Noise and the length scale
-    of every feature are those of the least leave-one-out error, which the inverse of the kernel matrix gives without fitting again:
-    Rasmussen and Williams, Gaussian processes for machine learning (2006), https://gaussianprocess.org/gpml, equations 5.10-5.12.
+    Its kernel is linear plus Matern 5/2: the trend over orders of magnitude, and what departs from it. Noise, both amplitudes and
+    the length scale of every feature are the likeliest ones under a prior that holds them near a common guess: Rasmussen and
+    Williams, Gaussian processes for machine learning (2006), https://gaussianprocess.org/gpml, equations 5.8 and 5.9.
 
     Args:
         keys: n measured blocks.
@@ -240,68 +241,77 @@ class BlockModel:
         self._names = sorted({name for values in described for name in values})
         raw = self._matrix(described)
         deviation = raw.std(0)
-        varied = deviation > 1e-9  # what never varied says nothing
+        varied = deviation > 1e-9  # what never varies says nothing
         self._names = [name for name, varies in zip(self._names, varied) if varies]
         self._centre, self._scale = raw[:, varied].mean(0), deviation[varied]
         self._x = (raw[:, varied] - self._centre) / self._scale
         self._mean = float(log_ms.mean())
         self._y, self._given = log_ms - self._mean, noise
-        self._relevance = np.full(len(self._names), 1 / max(1.0, math.sqrt(len(self._names))))
-        self._noise = 0.03
         self._choose()
-        self._inverse = self._inverted(self._relevance, self._noise)
-        self._alpha = self._inverse @ self._y
-        self.loo_error = math.sqrt(self._loo(self._relevance, self._noise))
+        inverse = np.linalg.inv(self._covariance(self._x, self._x) + np.diag(self._noise + self._given**2))
+        self._inverse, self._alpha = inverse, inverse @ self._y
+        left_out = np.abs(self._alpha / np.diag(inverse))  # equation 5.12
+        self.loo_error = float(np.sqrt(np.mean(np.minimum(left_out, 5 * np.median(left_out)) ** 2)))
         """Leave-one-out error of log latency, root of a mean square that few outliers cannot raise."""
 
     def predict(self, keys: Sequence[BlockKey]) -> tuple[Array, Array]:
         """(m,) log latencies and (m,) their standard deviations."""
         x = (self._matrix([features_of(key) for key in keys]) - self._centre) / self._scale
-        cross = self._kernel(x, self._x, self._relevance)
-        prior = 1 + _LINEAR * ((x**2).sum(1) + 1)
+        cross = self._covariance(x, self._x)
+        prior = self._amplitude + self._trend * ((x**2).sum(1) + 1)
         variance = prior - np.einsum("ij,ij->i", cross @ self._inverse, cross)
         # the process's own scale is a guess; its leave-one-out error is measured
         return self._mean + cross @ self._alpha, np.maximum(np.sqrt(np.maximum(variance, 0)), self.loo_error)
 
     def _choose(self) -> None:
-        """Finds noise and relevances one after the other, twice where there are few blocks."""
-        best = math.inf
-        start = self._relevance
-        for factor in (0.3, 0.7, 1.5):
-            for noise in (0.01, 0.03, 0.1):
-                if (error := self._loo(factor * start, noise)) < best:
-                    best, self._relevance, self._noise = error, factor * start, noise
-        for _ in range(2 if len(self._y) <= 100 else 1):
-            for position in range(len(self._relevance)):
-                for factor in (0.25, 2.5):
-                    tried = self._relevance.copy()
-                    tried[position] *= factor
-                    if (error := self._loo(tried, self._noise)) < best:
-                        best, self._relevance = error, tried
+        """Finds the length scales, the noise and the amplitudes by climbing the posterior density of their logarithms."""
+        x, y = self._x, self._y
+        features = x.shape[1]
+        spread = max(float(y.std()), 0.05)
+        expected = np.log(
+            [*[0.5 / math.sqrt(max(1, features))] * features, 0.04, spread, spread / math.sqrt(features + 1)]
+        )
+        width = np.array([*[1.0] * features, 1.0, 1.0, 1.5])
+        linear, given = x @ x.T + 1, self._given**2
 
-    def _loo(self, relevance: Array, noise: float) -> float:
-        """Mean square of the leave-one-out errors, each cut at five times their median: an outlier must not decide."""
-        inverse = self._inverted(relevance, noise)
-        errors = np.abs(inverse @ self._y / np.diag(inverse))
-        return float(np.mean(np.minimum(errors, 5 * np.median(errors)) ** 2))
+        def loss(theta: Array) -> tuple[float, Array]:
+            squares = np.exp(2 * theta)
+            weights, (noise, amplitude, trend) = squares[:features], squares[features:]
+            r = _distances(x, x, weights)
+            decay = np.exp(-r)
+            matern = (1 + r + r**2 / 3) * decay
+            covariance = amplitude * matern + trend * linear + np.diag(noise + given)
+            inverse = np.linalg.inv(covariance)
+            alpha = inverse @ y
+            off = (theta - expected) / width
+            value = 0.5 * (y @ alpha + np.linalg.slogdet(covariance)[1] + off @ off)
+            outer = np.outer(alpha, alpha) - inverse  # of which half the trace with a derivative is the density's
+            slope = outer * (-5 / 6 * amplitude) * (1 + r) * decay  # with respect to the squared distance
+            by_weight = 2 * ((x**2).T @ slope.sum(1) - np.einsum("ik,ik->k", x, slope @ x))
+            rest = noise * np.trace(outer), amplitude * (outer * matern).sum(), trend * (outer * linear).sum()
+            return float(value), off / width - np.concatenate((weights * by_weight, rest))
 
-    def _inverted(self, relevance: Array, noise: float) -> Array:
-        kernel = self._kernel(self._x, self._x, relevance)
-        return np.linalg.inv(kernel + np.diag(noise**2 + self._given**2))
+        bounds = [(centre - 4, centre + 4) for centre in expected]
+        found = minimize(loss, expected, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_STEPS})
+        squares = np.exp(2 * found.x)
+        self._weights, (self._noise, self._amplitude, self._trend) = squares[:features], squares[features:]
+
+    def _covariance(self, a: Array, b: Array) -> Array:
+        r = _distances(a, b, self._weights)
+        return self._amplitude * (1 + r + r**2 / 3) * np.exp(-r) + self._trend * (a @ b.T + 1)
 
     def _matrix(self, described: Sequence[Mapping[str, float]]) -> Array:
         return np.array([[values.get(name, 0.0) for name in self._names] for values in described])
 
-    @staticmethod
-    def _kernel(a: Array, b: Array, relevance: Array) -> Any:
-        near, far = a * relevance, b * relevance
-        squared = np.maximum((near**2).sum(1)[:, None] + (far**2).sum(1)[None, :] - 2 * near @ far.T, 0)
-        r = np.sqrt(5 * squared)
-        return (1 + r + r**2 / 3) * np.exp(-r) + _LINEAR * (a @ b.T + 1)
+
+MAX_STEPS = 30
+"""Of the search for a model's length scales: more make no better predictions, only later ones."""
 
 
-_LINEAR = 1.0
-"""Prior variance of each linear weight, beside that of the departure from the trend, 1."""
+def _distances(a: Array, b: Array, weights: Array) -> Array:
+    """(m, n) distances on the scale of a Matern 5/2 kernel; (d,) weights of the squared differences."""
+    squared = ((a**2) @ weights)[:, None] + ((b**2) @ weights)[None, :] - 2 * (a * weights) @ b.T
+    return np.sqrt(5 * np.maximum(squared, 0))
 
 
 def describe_blocks(keys: Sequence[BlockKey]) -> Array:
