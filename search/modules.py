@@ -14,7 +14,6 @@ from search.latency.device import Device, describe, in_words
 from search.latency.measuring import Measurement, measure
 from search.latency.runtimes import Shape
 from search.reporting.layers import Latency, LayerRow, Profile
-from spaces.costs import count_accesses
 from spaces.errors import InputError
 from spaces.memory import FLOAT32, traced
 
@@ -103,14 +102,14 @@ def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
 
 
 def _row(position: int, name: str, part: nn.Module, shapes: list[tuple[int, ...]], made: tuple[int, ...]) -> LayerRow:
-    counter, accesses = FlopCounterMode(display=False), count_accesses(part)
+    counter = FlopCounterMode(display=False)
     images = [torch.empty(shape, device="meta") for shape in shapes]
     with counter, torch.no_grad():
         part(*images)
     size = (made[2], made[3]) if len(made) == 4 else (1, 1)
     params = sum(parameter.numel() for parameter in part.parameters())
-    held = FLOAT32 * traced(part, images).peak
-    counts = (counter.get_total_flops() // 2, params, FLOAT32 * sum(accesses), held)
+    memory = traced(part, images)
+    counts = (counter.get_total_flops() // 2, params, FLOAT32 * memory.accesses, FLOAT32 * memory.peak)
     return LayerRow(position, f"{name} {type(part).__name__}".strip(), made[1], size, *counts, {})
 
 

@@ -214,7 +214,7 @@ def show_guidelines(device: Device | None, console: Console) -> None:
     on_gpu = device.runtime == "cuda"
     console.print(f"{NUM_BLOCKS} blocks on maps of {SIDE}x{SIDE}, on {in_words(profiler.table.identity)}.")
     console.print(
-        "Images a second at 1, 2 and 4 times the channels; beside them the paper's, a GPU's batches a second."
+        "Images a second at 1, 2 and 4 times the channels; beside them the paper's, on its GPU batches a second."
     )
     for guideline in GUIDELINES:
         console.print(_guideline_table(guideline, profiler, on_gpu))
@@ -229,10 +229,10 @@ def _guideline_table(guideline: Guideline, profiler: Profiler, on_gpu: bool) -> 
     measured = measure(runs, 0.5)
     speeds = [1000 * profiler.device.batch / one.median_ms for one in measured]
     table = RichTable(title=guideline.title, caption=guideline.note, title_justify="left", caption_justify="left")
-    table.add_column("")
-    for source in ("here", "paper, ARM", "paper, GPU"):
+    table.add_column("", no_wrap=True)
+    for source in ("here", "ARM", "GPU"):
         for scale in SCALES:
-            table.add_column(f"{source} x{scale}", justify="right")
+            table.add_column(f"{source}\nx{scale}", justify="right", no_wrap=True)
     for position, case in enumerate(guideline.cases):
         here = speeds[position * len(SCALES) : (position + 1) * len(SCALES)]
         figures = [f"{speed:.1f}" for speed in (*here, *case.arm)] + [f"{speed:.0f}" for speed in case.gpu]

@@ -351,7 +351,8 @@ def test_passwords_are_hidden(conf: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def settings(**changed: Any) -> dict[str, Any]:
     groups: dict[str, Any] = {
-        name: {} for name in ("space", "data", "train", "objective", "sampler", "fidelity", "backend", "choices")
+        name: {}
+        for name in ("space", "data", "train", "device", "objective", "sampler", "fidelity", "backend", "choices")
     }
     given = {
         "study": "s",

@@ -97,7 +97,7 @@ def test_latency_is_measured_and_kept(
     assert len([layer["latency"]["median_ms"] for layer in data["layers"]]) == 11
     before = Table(table).blocks
     assert command(*arguments) == 0
-    assert "Predicted from the blocks" in capsys.readouterr().out
+    assert "Predicted: what each layer adds to the network" in capsys.readouterr().out
     assert Table(table).blocks == before  # taken from the table, not measured again
     assert command(*arguments, "device.threads=2") == 2
     assert "another device" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_rows_are_the_layers_in_order() -> None:
         (["network=mobilenet_v2", "format=xml"], "there is no format 'xml'"),
         (["architecture=nowhere.yaml"], "no file"),
         (["network=mobilenet_v2", "architecture=nowhere.yaml"], "both given"),
-        (["architecture=7"], "must be the path of a YAML file"),
+        (["architecture=[7]"], "must be the path of a YAML file"),
         (["space=shuffle_agg"], "takes a device"),
         (["space=shuffle_agg", "device=torch", "budget_s=soon"], "budget_s='soon': must be a number of seconds"),
         (["space=shuffle_agg", "device=torch", "network=vgg11"], "both given"),
