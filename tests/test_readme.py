@@ -31,7 +31,16 @@ def test_every_column_of_the_tables_is_explained() -> None:
 
 def test_four_commands_lead_from_a_search_to_a_verified_onnx_file(tmp_path: Path) -> None:
     """As they are written, but for their length."""
-    shorter = {"run": ["trials=4", "workers=1", "train.epochs=1", "tracker=tensorboard", "study=shuffle_agg-digits", "device=none"]}
+    shorter = {
+        "run": [
+            "trials=4",
+            "workers=1",
+            "train.epochs=1",
+            "tracker=tensorboard",
+            "study=shuffle_agg-digits",
+            "device=none",
+        ]
+    }
     shorter["train"] = ["train.epochs=2", "seeds=[0, 1]", "device=none"]
     fenced = re.search(r"```sh\n(.*?)```", section("From a search to a file that ships"), re.DOTALL)
     assert fenced is not None
