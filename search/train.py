@@ -158,7 +158,9 @@ def describe_costs(architecture: Architecture) -> dict[str, float]:
 def describe_machine(torch_device: str) -> dict[str, str]:
     """On what a network is trained."""
     hardware = (
-        torch.cuda.get_device_name() if torch_device == "cuda" else f"{cpu_model()}, {torch.get_num_threads()} threads"
+        torch.cuda.get_device_name()
+        if torch_device == "cuda"
+        else f"{cpu_model()}, PyTorch threads: {torch.get_num_threads()}"
     )
     try:
         ours = version("smallnets")

@@ -64,8 +64,8 @@ def _results(record: TrainingRecord) -> str:
         figures = [f"{100 * one.accuracy:.2f}%", *top5, f"{100 * one.train_accuracy:.2f}%"]
         rows.append([str(one.seed), *figures, duration(one.seconds), f"`{one.weights}`"])
     note = (
-        "The weights are those of the last epoch. The test images were looked at once for each seed, at the end of its training; "
-        "neither the search nor the training chose anything by them."
+        "The weights are those of the last epoch, measured on the test images when the training had ended; neither the search nor "
+        "the training chose anything by them."
     )
     return f"## Results\n\n{_table(head, rows)}\n\n{note}"
 
