@@ -2,28 +2,41 @@
 // A dashboard's side of the page: what the server says is new, and asking it for charts.
 (() => {
   const { StudyPage } = smallnets;
-  const waiting = new Map();
+  const PATIENCE_MS = 30000;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   let asked = new Map();
+  let sent;
   let count = 0;
   let page, study, last;
   let heard = Date.now();
 
-  // Asks for a figure, or for the "model" of all trials; what is asked for in one go is asked in one request.
+  // Asks for a figure, or for the "model" of all trials. One request is under way at a time, since Dash drops the answer to one that
+  // another has followed; what is asked for meanwhile goes out in the next.
   function ask(name) {
     if (asked.has(name)) return asked.get(name).promise;
-    if (!asked.size) setTimeout(send);
     const entry = {};
     entry.promise = new Promise((resolve) => (entry.resolve = resolve));
     asked.set(name, entry);
+    setTimeout(send);
     return entry.promise;
   }
 
   function send() {
+    if (sent || !asked.size) return;
     const id = ++count;
-    waiting.set(id, { asked, page });
-    dash_clientside.set_props("wanted", { data: { id, study, names: [...asked.keys()] } });
+    sent = { id, asked, page };
     asked = new Map();
+    dash_clientside.set_props("wanted", { data: { id, study, names: [...sent.asked.keys()] } });
+    setTimeout(() => receive({ id, figures: {} }), PATIENCE_MS); // an error on the server has no answer
+  }
+
+  function receive(answer) {
+    if (answer?.id !== sent?.id) return;
+    const { asked: entries, page: asking } = sent;
+    sent = undefined;
+    if (asking === page && answer.parts) page?.say(answer.parts);
+    for (const [name, { resolve }] of entries) resolve(answer.figures[name]);
+    send();
   }
 
   function sourceOf(settings) {
@@ -79,11 +92,7 @@
         return dash_clientside.no_update;
       },
       deliver(answer) {
-        const entry = answer && waiting.get(answer.id);
-        if (!entry) return dash_clientside.no_update;
-        waiting.delete(answer.id);
-        if (entry.page === page && answer.parts) page?.say(answer.parts);
-        for (const [name, { resolve }] of entry.asked) resolve(answer.figures[name]);
+        if (answer) receive(answer);
         return dash_clientside.no_update;
       },
       address(names) {

@@ -130,12 +130,14 @@
       chart.classList.toggle("empty", empty);
       if (empty && chart.dataset.chart !== "front") {
         Plotly.purge(chart);
+        delete chart.dataset.listens;
         chart.replaceChildren(make("p", { class: "empty" }, "Nothing to show yet."));
       } else {
-        if (!chart.classList.contains("js-plotly-plot")) chart.replaceChildren();
-        const first = !chart.on;
-        await Plotly.react(chart, this.traces(figure, chart), this.layout(figure, chart), config());
-        if (first || !chart.dataset.listens) this.attach(chart, figure);
+        chart.querySelector(":scope > .empty")?.remove();
+        const layout = this.layout(figure, chart);
+        chart.usualTicks = layout.xaxis?.dtick ?? null;
+        await Plotly.react(chart, this.traces(figure, chart), layout, config());
+        if (!chart.dataset.listens) this.attach(chart);
       }
       chart.dataset.drawn = name;
       if (chart.dataset.chart === "options") this.listOptions();
@@ -178,7 +180,7 @@
       return layout;
     }
 
-    attach(chart, figure) {
+    attach(chart) {
       chart.dataset.listens = "yes";
       const numberAt = (event) => event.points?.[0]?.customdata;
       chart.on("plotly_click", (event) => {
@@ -191,7 +193,7 @@
       chart.on("plotly_relayout", () => {
         // Labels at 1, 2 and 5 suit the whole range; an enlarged part is left to Plotly's own choice.
         const [low, high] = chart.layout.xaxis.range;
-        const usual = high - low > 0.7 ? figure.layout.xaxis.dtick ?? null : null;
+        const usual = high - low > 0.7 ? chart.usualTicks : null;
         if ((chart.layout.xaxis.dtick ?? null) !== usual) Plotly.relayout(chart, { "xaxis.dtick": usual });
       });
     }

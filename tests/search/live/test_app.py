@@ -26,15 +26,15 @@ from tests.search.reporting.browsing import DESKTOP, PHONE, chart, chromium, sho
 HOSTILE = "<img src=x onerror=alert(1)>{{plotly}}?#%41"
 
 
-def start_study(results: Path, name: str, seed: int) -> Study:
-    """A search in which 14 networks have been evaluated and one is being trained."""
+def start_study(results: Path, name: str, seed: int, trials: int = 14) -> Study:
+    """A search in which some networks have been evaluated and one is being trained."""
     folder = results / name
     folder.mkdir(parents=True)
     space = SearchSpace(SMALL, in_channels=1, num_classes=10, resolution=8)
-    config = {"objective": {}, "seed": seed, "space": "hostile" if name == HOSTILE else "small"}
     storage = open_database(folder / DATABASE)
+    config = {"objective": {}, "seed": seed, "space": "hostile" if name == HOSTILE else "small"}
     study = Study(space, Objective(), RandomSampler(seed=seed), storage, name=name, trials=1000, config=config)
-    for _ in range(14):
+    for _ in range(trials):
         go_on(study)
     study.ask()
     return study
@@ -162,6 +162,24 @@ def test_studies_are_compared_and_hostile_names_are_text(
     assert page.inner_text("#study h1") == HOSTILE
     assert page.locator("#comparison").is_hidden()
     assert page.locator("img").count() == 0
+    assert wrong == []
+    page.context.close()
+
+
+def test_a_search_is_watched_from_its_very_beginning(browser: Browser, address: str, results: Path) -> None:
+    study = start_study(results, "new", 3, trials=0)
+    page, wrong = opened(browser, address, "new")
+    charts = ("importance", "options", "curves", "parallel")
+    for name in charts:
+        show(page, name)
+        assert page.inner_text(f"[data-chart={name}]") == "Nothing to show yet."
+    for _ in range(12):
+        go_on(study)
+    for name in charts:
+        page.evaluate(f"{chart(name)}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        page.wait_for_function(f"{chart(name)}.data?.length > 0")
+        assert page.locator(f"[data-chart={name}] .empty").count() == 0
+    assert page.input_value("[data-switch=option]") != ""
     assert wrong == []
     page.context.close()
 
