@@ -44,7 +44,7 @@ from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
 from search.warm_start import warm_start
-from spaces import SearchSpace
+from spaces import InputError, SearchSpace
 
 LATENCY_TABLE = "latency_table"
 """The study's attribute with the measurements that its candidates' latencies are predicted from."""
@@ -235,8 +235,14 @@ def _report(study: Study, folder: Path, console: Console, command: str) -> None:
     from search.report import write_report
     from search.reporting.summary import print_summary
 
-    with writing(folder):
-        trials, info = write_report(study.optuna_study, folder)
+    try:
+        with writing(folder):
+            trials, info = write_report(study.optuna_study, folder)
+    except OSError as error:
+        raise InputError(
+            f"results_dir: the tables and the page cannot be written to {folder} ({error.strerror}); the study is whole, and "
+            f"python -m search.report study={folder.name} writes them"
+        ) from error
     print_summary(console, trials, info, folder, command)
     if study.stopped_early is None and (waiting := study.num_enqueued):
         console.print(f"{waiting} of the enqueued networks wait for more trials: trials={study.num_done + waiting}")

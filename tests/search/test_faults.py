@@ -227,10 +227,10 @@ def test_a_driver_without_the_clusters_token_is_refused(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_full_disk_is_waited_for(home: Path) -> None:
-    """A file system of 3 MB that something else fills up, and that has room again a little later."""
+    """A file system of 16 MB that something else fills up, and that has room again a little later."""
     results = home / "small"
     results.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(results)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(results)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("this machine lets nobody mount")
     try:
