@@ -56,7 +56,10 @@ def read_networks(
     """
     found = []
     for entry in entries:
-        make, own = _maker(entry, {"in_channels": in_channels, "num_classes": num_classes})
+        try:
+            make, own = _maker(entry, {"in_channels": in_channels, "num_classes": num_classes})
+        except InputError as error:
+            raise InputError(f"enqueue: {error}") from error
         kept = (min(own[0], resolution[0]), min(own[1], resolution[1])) if own else resolution
         try:
             found.append(Enqueued(Path(entry).stem, _fitting(make, kept)))
@@ -76,7 +79,7 @@ def _maker(
         return lambda size: decode({**description, **image, "resolution": list(size)}, entry), stated
     if entry not in networks():
         raise InputError(
-            f"enqueue: there is no network named '{entry}'{did_you_mean(entry, networks())}, or the path of a .yaml file"
+            f"there is no network named '{entry}'{did_you_mean(entry, networks())}, or the path of a .yaml file"
         )
     return lambda size: network(entry, **image, resolution=size), None
 

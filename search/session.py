@@ -72,6 +72,7 @@ def run(config: RunConfig) -> int:
     device = Device.from_config(config.device)
     objective = Objective.from_config(config.objective, "flops" if device is None else "latency_ms")
     settings = BackendSettings.from_config(config.backend)
+    make_fidelity(config.fidelity, objective)  # what is wrong with it is said before the study exists
     folder = Path(config.results_dir) / config.study
     prepare_folder(folder)
     with lock(folder, config.storage, config.study):

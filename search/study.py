@@ -23,6 +23,7 @@ from search.confirm import Confirmations, key_of, to_confirm
 from search.costs import Costs
 from search.enqueue import OUTSIDE, Enqueued, StudyWithin, enqueue
 from search.fidelity import Curve
+from search.integrity import defect
 from search.latency.device import in_words
 from search.latency.measuring import Measurement
 from search.leases import PATIENCE_S, STORAGE_ERRORS, Alone, Leases, patiently
@@ -144,6 +145,7 @@ class Study:
         self._evaluated: dict[str, int] = {}
         self._copies: dict[int, list[int]] = {}
         self._curves: dict[int, Curve] = {}
+        self._foreign: dict[int, bool] = {}
         self._counted: set[int] = set()
         """Finished trials that are in the counts."""
         self._num_done = self._num_duplicates = self._num_elsewhere = 0
@@ -240,8 +242,22 @@ class Study:
         """The trials of candidates that were evaluated."""
         trials = patiently(lambda: self._study.get_trials(deepcopy=False), self.say, self.give_up)
         for trial in trials:
-            if trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
+            is_original = trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys()
+            if is_original and not self._is_foreign(trial):
                 yield trial
+
+    def _is_foreign(self, trial: FrozenTrial) -> bool:
+        """Whether a finished trial, once known, is passed over: somebody has added or edited it by hand."""
+        if trial.number not in self._foreign:
+            try:
+                own = defect(trial) is None and (
+                    "infeasible" in trial.user_attrs
+                    or self._candidate_of(trial).architecture.digest == trial.user_attrs["digest"]
+                )
+            except (InputError, KeyError, TypeError):
+                own = False
+            self._foreign[trial.number] = not own
+        return self._foreign[trial.number]
 
     @property
     def num_elsewhere(self) -> int:
@@ -262,22 +278,22 @@ class Study:
         duplicates = infeasible = 0
         while self._num_under_way < self.trials and self.stopped_early is None:
             proposal, trial = self._propose()
-            violations = self.objective.violations(proposal.costs)
-            original = self._evaluated.get(proposal.candidate.digest)
-            if any(excess > 0 for excess in violations.values()):
+            violations = {} if proposal is None else self.objective.violations(proposal.costs)
+            if proposal is None:
+                infeasible += 1
+            elif any(excess > 0 for excess in violations.values()):
                 infeasible += 1
                 self._reject(trial, violations, proposal.costs)
-            elif original is not None and original != proposal.number:
+            elif self._evaluated.setdefault(proposal.candidate.digest, proposal.number) != proposal.number:
                 duplicates += 1
-                self._duplicate(trial, original)
+                self._duplicate(trial, self._evaluated[proposal.candidate.digest])
             else:
-                self._evaluated[proposal.candidate.digest] = proposal.number
                 self._running[proposal.number] = proposal
                 return proposal
             if duplicates >= MAX_DUPLICATES:
                 self.stopped_early = f"the last {duplicates} proposals had all been evaluated before"
             if infeasible >= MAX_INFEASIBLE:
-                self.stopped_early = f"the last {infeasible} proposals all broke the hard limits"
+                self.stopped_early = f"the last {infeasible} proposals were all outside the hard limits"
         return None
 
     @property
@@ -378,7 +394,7 @@ class Study:
                     self._requeue(trial._trial_id)
                     if driver is not None and driver != self._leases.name:
                         self.say(f"trial {number} is queued again: its driver {driver} gives no sign of life")
-            elif trial.state.is_finished() and number not in self._counted:
+            elif trial.state.is_finished() and number not in self._counted and not self._is_foreign(trial):
                 self._count(number, "duplicate_of" in attributes, "infeasible" in attributes)
                 if not {"duplicate_of", "infeasible"} & attributes.keys():
                     self._evaluated[self._candidate_of(trial).digest] = number
@@ -395,15 +411,17 @@ class Study:
             self._num_duplicates += duplicate
             self._num_done += not (duplicate or infeasible)
 
-    def _propose(self) -> tuple[Proposal, optuna.Trial]:
+    def _propose(self) -> tuple[Proposal | None, optuna.Trial]:
+        """The next trial, and what it proposes; nothing where somebody has queued or edited what is no candidate."""
         trial = self._asked.ask()
         if self._leases.shared:
             trial.set_user_attr("driver", self._leases.name)
-        if OUTSIDE in trial.user_attrs:
-            decisions = self.space.decide_hyperparameters(lambda decision: _suggest(trial, decision))
-            candidate = self.space.candidate_outside(decode(trial.user_attrs["architecture"]), decisions)
-        else:
-            candidate = self.space.candidate(self.space.decide(lambda decision: _suggest(trial, decision)))
+        try:
+            candidate = self._decide(trial)
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            trial.set_user_attr("failure", f"no candidate of the space: {error}")
+            self._asked.tell(trial, state=TrialState.FAIL)
+            return None, trial
         digest = candidate.architecture.digest
         known = trial.user_attrs
         if known.get("digest") != digest:
@@ -413,6 +431,13 @@ class Study:
             for key, value in {"architecture": candidate.architecture.to_dict(), **known, "digest": digest}.items():
                 trial.set_user_attr(key, value)
         return Proposal(trial.number, candidate, _costs_in(known)), trial
+
+    def _decide(self, trial: optuna.Trial) -> Candidate:
+        """What the sampler, or whoever has queued the trial, wants evaluated."""
+        if OUTSIDE in trial.user_attrs:
+            decisions = self.space.decide_hyperparameters(lambda decision: _suggest(trial, decision))
+            return self.space.candidate_outside(decode(trial.user_attrs["architecture"]), decisions)
+        return self.space.candidate(self.space.decide(lambda decision: _suggest(trial, decision)))
 
     def _reject(self, trial: optuna.Trial, violations: Mapping[str, float], costs: Mapping[str, float]) -> None:
         for name, excess in violations.items():

@@ -219,6 +219,26 @@ def test_halving_and_confirming_survive_their_driver(home: Path) -> None:
     assert all(len(t.user_attrs["curve"]) == t.user_attrs["epochs"] for t in study.trials)
 
 
+def test_networks_come_first_and_earlier_studies_inform(home: Path) -> None:
+    own = home / "own" / "mine.yaml"
+    own.write_text("layers: [{block: conv, channels: 24, stride: 2}]")
+    run(home, *QUICK, "trials=3", "enqueue=[own/mine.yaml]", "workers=1")
+    trials = pd.read_csv(home / "results" / "quick" / "trials.csv")
+    assert trials["name"].tolist()[0] == "mine"
+    assert trials["state"][0] == "complete"
+    assert (
+        cost(decode({**read_yaml(own), "in_channels": 1, "num_classes": 10, "resolution": 8}))[0] == trials["flops"][0]
+    )
+    arguments = ["study=next", "warm_start=[quick]", "enqueue=[own/mine.yaml]", "trials=2", "workers=1"]
+    out = run(home, *QUICK[:-1], *arguments)
+    assert "2 of 3 complete trials of 'quick' lie in this space (the same images and training)" in out
+    assert len(pd.read_csv(home / "results" / "next" / "trials.csv")) == 2
+    run(home, *QUICK[:-1], *arguments)  # resumed: nothing is enqueued twice
+    assert len(pd.read_csv(home / "results" / "next" / "trials.csv")) == 2
+    out = run(home, *QUICK[:-1], *arguments, "enqueue=[own/mine.yaml,resnet20_cifar]")
+    assert "1 of the enqueued networks wait for more trials: trials=3" in out
+
+
 def confirmed(folder: Path) -> dict[str, list[int]]:
     """The seeds of confirming trainings in the storage, by candidate."""
     try:
@@ -424,6 +444,13 @@ def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Pa
         (["sampler=tpee"], ["tpee", "did you mean 'tpe'"]),
         (["results_dir=/proc/nowhere"], ["/proc/nowhere", "results_dir"]),
         (["imports=[no_such_module]"], ["no_such_module"]),
+        (["fidelity=halfing"], ["halfing", "did you mean 'halving'"]),
+        (["fidelity=halving", "fidelity.reduction=1"], ["reduction", "at least 2", "1"]),
+        (["confirm=-1"], ["confirm=-1"]),
+        (["enqueue=[mobilenet_v22]"], ["enqueue", "mobilenet_v22", "did you mean 'mobilenet_v2'"]),
+        (["enqueue=[nowhere.yaml]"], ["enqueue", "nowhere.yaml"]),
+        (["warm_start=[nothing]"], ["warm_start", "nothing"]),
+        (["warm_start=[quick]"], ["warm_start", "this study itself"]),
         (["trails=3"], ["trails", "did you mean 'trials'"]),
     ],
 )  # fmt: skip

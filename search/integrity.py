@@ -1,0 +1,35 @@
+"""Trials that a search did not leave as they are: added or edited by hand, in a tool that knows nothing of networks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+
+def defect(trial: FrozenTrial) -> str | None:
+    """Why a finished trial cannot be one that a search wrote; None where it can.
+
+    What has a defect is passed over: it does not count, informs no sampler and is on no front.
+    """
+    attributes = trial.user_attrs
+    if {"infeasible", "duplicate_of"} & attributes.keys():
+        return None
+    missing = [name for name in ("digest", "architecture", "flops", "params") if name not in attributes]
+    if missing:
+        return f"edited by hand: it has no {missing[0]}"
+    if _digest(attributes["architecture"]) != attributes["digest"]:
+        return "edited by hand: its architecture is not that of its digest"
+    accuracy = attributes.get("accuracy")
+    good = isinstance(accuracy, int | float) and 0 <= accuracy <= 1
+    if not good and (trial.state is TrialState.COMPLETE or accuracy is not None):
+        return f"edited by hand: its accuracy is {accuracy!r}"
+    return None
+
+
+def _digest(architecture: Any) -> str:
+    """As of an `Architecture` with this description, which need not be assembled for it."""
+    canonical = json.dumps(architecture, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
