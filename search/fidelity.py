@@ -46,8 +46,8 @@ LIKE = math.log(1.1)
 """... and all that are nearer than this."""
 MIN_ENDED = 5
 """Trainings that ended, below which no end is extrapolated."""
-OPTIMISM = 2.0
-"""Standard deviations by which an extrapolated end is too good, for the benefit of the doubt."""
+OPTIMISM = 1.0
+"""Standard deviations by which an extrapolated end is better than expected, for the benefit of the doubt."""
 
 
 @dataclass(frozen=True)

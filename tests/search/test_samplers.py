@@ -81,7 +81,6 @@ def test_a_space_smaller_than_the_search_is_searched_to_its_end_and_that_is_said
 OUTCOMES: dict[str, Callable[[Proposal], Outcome]] = {
     "all equal": lambda proposal: Outcome("complete", 0.5, None, 2, 0.0, (0.4, 0.5)),
     "all perfect": lambda proposal: Outcome("complete", 1.0, None, 1, 0.0, (1.0,)),
-    "all nought": lambda proposal: Outcome("complete", 0.0, None, 1, 0.0, (0.0,)),
     "all failed": lambda proposal: Outcome("failed", failure="diverged: the loss became nan"),
     "all stopped": lambda proposal: Outcome("stopped", 0.3, None, 1, 0.0, (0.3,)),
     "one complete": lambda proposal: (
@@ -96,10 +95,10 @@ OUTCOMES: dict[str, Callable[[Proposal], Outcome]] = {
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_outcomes_of_every_kind_are_borne(endless_space: SearchSpace, name: str, outcome: str) -> None:
     storage = optuna.storages.InMemoryStorage()
-    study = Study(endless_space, Objective(), make_sampler({"name": name}, 0), storage, trials=12)
+    study = Study(endless_space, Objective(), make_sampler({"name": name}, 0), storage, trials=10)
     while (proposal := study.ask()) is not None:
         study.tell(proposal.number, OUTCOMES[outcome](proposal))
-    assert study.num_done == 12
+    assert study.num_done == 10
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
