@@ -13,10 +13,11 @@ from optuna.trial import TrialState
 
 from search.enqueue import Enqueued, read_networks
 from search.objective import Objective
+from search.outcome import Outcome
 from search.records import read_study
 from search.reporting.tables import front
 from search.samplers import SAMPLERS, make_sampler
-from search.study import Outcome, Study
+from search.study import Study
 from spaces import InputError, SearchSpace, cost, decode
 from tests.search.conftest import SMALL, instant_outcome
 
