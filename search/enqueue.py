@@ -79,7 +79,7 @@ def _maker(
         return lambda size: decode({**description, **image, "resolution": list(size)}, entry), stated
     if entry not in networks():
         raise InputError(
-            f"there is no network named '{entry}'{did_you_mean(entry, networks())}, or the path of a .yaml file"
+            f"there is no network named '{entry}'{did_you_mean(entry, networks())} A file of your own is named by its path, as mine.yaml"
         )
     return lambda size: network(entry, **image, resolution=size), None
 

@@ -104,7 +104,7 @@ def run(config: RunConfig) -> int:
             enqueued=enqueued,
         )
         for said in warm_start(sampler, config.warm_start, folder, config.storage, described):
-            console.print(said, highlight=False, markup=False)
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
         if objective.limits:
             console.print(f"{study.reference['feasible_share']:.1%} of random architectures keep within the limits.")
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
