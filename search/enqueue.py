@@ -78,9 +78,8 @@ def _maker(
         stated = (own, own) if isinstance(own, int) else None if own is None else (own[0], own[1])
         return lambda size: decode({**description, **image, "resolution": list(size)}, entry), stated
     if entry not in networks():
-        raise InputError(
-            f"there is no network named '{entry}'{did_you_mean(entry, networks())} A file of your own is named by its path, as mine.yaml"
-        )
+        hint = did_you_mean(entry, networks())
+        raise InputError(f"there is no network named '{entry}'{hint} (a file is named by its path, as mine.yaml)")
     return lambda size: network(entry, **image, resolution=size), None
 
 
