@@ -90,7 +90,7 @@ def search(where: Problem, name: str, seed: int, most: int) -> Search:
             break
         flops, whole = cost(candidate.architecture).flops, where.curve(candidate)
         curve = train(whole, flops, fidelity, curves)
-        method.tell(curve, flops, **({"stopped": True} if len(curve) < len(whole) else {}))
+        method.tell(curve, flops, stopped=len(curve) < len(whole))
         repeats += 1
         if candidate.digest not in seen:
             repeats = 0
