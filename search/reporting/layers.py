@@ -293,11 +293,21 @@ def draw_layers(profile: Profile) -> go.Figure:
     ]
     figure.update_layout(
         template="plotly_white",
-        margin={"l": 4, "r": 12, "t": 56, "b": 40},
+        margin={"l": 4, "r": 12, "t": 56, "b": 76},
         xaxis={"title": {"text": shown[0][0]}, "rangemode": "tozero"},
         yaxis={"autorange": "reversed", "automargin": True},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
-        updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "direction": "down"}],
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "bottom", "yref": "container"},
+        updatemenus=[
+            {
+                "buttons": buttons,
+                "x": 0,
+                "xanchor": "left",
+                "y": 1,
+                "yanchor": "bottom",
+                "direction": "down",
+                "pad": {"b": 8},
+            }
+        ],
     )
     return figure
 

@@ -1,4 +1,6 @@
-"""How well latency is predicted on this machine: `python -m tests.benchmarks.latency [seconds for each table]`.
+"""How well latency is predicted on this machine:
+
+    python -m tests.benchmarks.latency [seconds for each table] [SPACE-SIDE ...]
 
 For each space a table is built from nothing; then networks that neither the table nor the fit has seen are measured end to end, and
 again after all of them, so that the repeatability of the measurement stands beside the error of the prediction. Predicting from
@@ -31,8 +33,9 @@ NUM_CANDIDATES = 10_000
 def main() -> None:
     """Prints the figures of every space."""
     budget_s = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    for name, side in SPACES:
-        space = load_space(name, in_channels=3, num_classes=10, resolution=side)
+    chosen = [words.rsplit("-", 1) for words in sys.argv[2:]] or SPACES
+    for name, side in chosen:
+        space = load_space(name, in_channels=3, num_classes=10, resolution=int(side))
         with tempfile.TemporaryDirectory() as folder:
             report(f"{name}, {side} px", space, Path(folder), budget_s)
 
