@@ -5,7 +5,7 @@
 Nothing is trained: `digits` and `cifar10` are replayed from tables of really trained networks, `chain:N` is instance N of a
 made-up problem of some 10^13 networks, each with a learning rate (see problems.py; rivals.py says how each method is set up).
 Every search is a row of `replay.csv`. What is there is not run again, so the command can be stopped, given in pieces and run by
-several processes; it prints all that is there each time.
+several processes; it prints all that is there each time, and `--minutes 0` only prints.
 
 An evaluation is a whole training. Where `fidelity=halving` stops trainings (the methods that end in `_halving`), the epochs they
 took count as the part of a training that they are, and what was stopped dominates nothing. A candidate that a method proposes
@@ -13,7 +13,7 @@ again costs it nothing. A search ends where it reaches 99 %. The oracle is the f
 known. Medians are over seeds; ">n" says that half of the seeds or more did not get there in n evaluations.
 
 The sampler was tuned on `digits@2`, `digits@3` (the table of digits, as if trainings ended after 2 or 3 of their epochs), `chain:0`
-and `chain:1`, never on what is reported.
+and `chain:1`, never on what is reported; but what a network reaches in 2 or 3 epochs goes along with what it reaches in the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from problems import Problem, problem
+from problems import TABLES, Problem, problem
 from rivals import METHODS
 
 from search.fidelity import Curve, Fidelity, Full, Halving
@@ -165,7 +165,7 @@ def report(name: str, methods: Sequence[str], seeds: int, done: dict[tuple[str, 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problems", nargs="*", default=["digits", "cifar10", "chain:101"])
+    parser.add_argument("problems", nargs="*", help="all tables that are trained, and chain:101")
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument(
@@ -177,14 +177,15 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     methods = arguments.methods.split(",")
+    problems = arguments.problems or [*sorted(path.stem for path in TABLES.glob("*.csv")), "chain:101"]
     end = time.monotonic() + 60 * arguments.minutes
     for seed in range(arguments.seeds):
-        for name in arguments.problems:
+        for name in problems:
             for method in methods:
                 if (name, method, seed) not in read(arguments.results) and time.monotonic() < end:
                     row = search(named(name), method, seed, arguments.most)
                     write(arguments.results, row)
-    for name in arguments.problems:
+    for name in problems:
         report(name, methods, arguments.seeds, read(arguments.results))
 
 
