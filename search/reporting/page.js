@@ -62,7 +62,10 @@
             else this.fillTable();
           }
       }, { rootMargin: "250px" });
-      for (const element of [...this.charts, this.table.container]) this.observer.observe(element);
+      const [first, ...others] = this.charts;
+      for (const element of [...others, this.table.container]) this.observer.observe(element);
+      this.seen.add(first); // at once: it need not wait for the rest of a large file to be read
+      this.draw(first);
     }
 
     listen() {
