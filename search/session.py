@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from rich.console import Console
@@ -20,7 +20,7 @@ from search.config.overrides import hide_password
 from search.costs import Costs
 from search.data import Data, load
 from search.driver import Watcher, explore
-from search.enqueue import read_networks
+from search.enqueue import Enqueued, read_networks
 from search.fidelity import make_fidelity
 from search.latency.device import Device, in_words
 from search.latency.profiler import Progress as Measured
@@ -59,6 +59,17 @@ EXAMPLES = [
 EXHAUSTED = "open more values of the space, or loosen the limits of the objective; more trials= would find nothing new"
 
 
+class Parts(NamedTuple):
+    """What a config asks for, each checked, before anything is written."""
+
+    objective: Objective
+    device: Device | None
+    backend: BackendSettings
+    data: Data
+    space: SearchSpace
+    enqueued: Sequence[Enqueued]
+
+
 def run(config: RunConfig) -> int:
     """Runs or resumes one study; returns the exit status.
 
@@ -67,64 +78,15 @@ def run(config: RunConfig) -> int:
         KeyboardInterrupt: the search was interrupted; what it found by then is written and said.
     """
     console = Console()
-    import_user_modules(config.imports)
-    check_tracker(config.tracker)
-    device = Device.from_config(config.device)
-    objective = Objective.from_config(config.objective, "flops" if device is None else "latency_ms")
-    settings = BackendSettings.from_config(config.backend)
-    make_fidelity(config.fidelity, objective)  # what is wrong with it is said before the study exists
+    parts = check_parts(config)
     folder = Path(config.results_dir) / config.study
     prepare_folder(folder)
     with lock(folder, config.storage, config.study):
-        data = load(config.data)
-        space = make_space(config, data)
-        enqueued = read_networks(
-            config.enqueue,
-            in_channels=data.in_channels,
-            num_classes=data.num_classes,
-            resolution=data.resolution,
-        )
-        storage = open_storage(folder, config.storage)
-        leases = open_leases(config.storage, config.study)
-        seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
-        sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
-        target = None if device is None else open_target(device, space, attributes(storage, config.study), console)
-        described = describe(config, data, objective, target)
-        study = Study(
-            space,
-            objective,
-            sampler,
-            storage,
-            name=config.study,
-            trials=config.trials,
-            costs=Costs(None if target is None else target.predictor, (objective.cost, *objective.limits)),
-            facts=None if target is None else {LATENCY_TABLE: target.pack()},
-            config=described,
-            leases=leases,
-            enqueued=enqueued,
-        )
-        for said in warm_start(sampler, config.warm_start, folder, config.storage, described):
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
-        if objective.limits:
-            console.print(f"{study.reference['feasible_share']:.1%} of random architectures keep within the limits.")
+        target, study, described = open_run(config, parts, folder, console)
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
         interrupted = False
         try:
-            with (
-                Progress(console) as progress,
-                open_tracker(config.tracker, folder, config.study, described, console) as tracker,
-            ):
-                backend = make_backend(settings, config.workers, data, config.imports)
-                explore(
-                    study,
-                    backend,
-                    seed=config.seed,
-                    retries=settings.retries,
-                    watch=follow(study, progress, tracker),
-                    say=progress.note,
-                    fidelity=make_fidelity(config.fidelity, study.objective),
-                    confirm=config.confirm,
-                )
+            search(config, parts, study, described, folder, console)
             if target is not None and target.is_here:
                 measure_front(study, target, console)
         except KeyboardInterrupt:
@@ -132,11 +94,88 @@ def run(config: RunConfig) -> int:
         if study.stopped_early is not None:
             console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
         exhausted = study.stopped_early is not None and not interrupted
-        following = EXHAUSTED if exhausted else _next_command(config.trials, interrupted)
-        _report(study, folder, console, following)
+        _report(study, folder, console, EXHAUSTED if exhausted else _next_command(config.trials, interrupted))
     if interrupted:
         raise KeyboardInterrupt
     return 0
+
+
+def check_parts(config: RunConfig) -> Parts:
+    """The parts of a search.
+
+    Raises:
+        InputError: something the user gave is not right.
+    """
+    import_user_modules(config.imports)
+    check_tracker(config.tracker)
+    device = Device.from_config(config.device)
+    objective = Objective.from_config(config.objective, "flops" if device is None else "latency_ms")
+    settings = BackendSettings.from_config(config.backend)
+    # these two are made when the study is known; what is wrong with them is said before it exists
+    make_fidelity(config.fidelity, objective)
+    make_sampler(config.sampler, config.seed)
+    data = load(config.data)
+    space = make_space(config, data)
+    enqueued = read_networks(
+        config.enqueue, in_channels=data.in_channels, num_classes=data.num_classes, resolution=data.resolution
+    )
+    return Parts(objective, device, settings, data, space, enqueued)
+
+
+def open_run(
+    config: RunConfig, parts: Parts, folder: Path, console: Console
+) -> tuple[Target | None, Study, dict[str, Any]]:
+    """The device that is searched for, the study, made or resumed, and its config as it keeps it."""
+    objective, space = parts.objective, parts.space
+    storage = open_storage(folder, config.storage)
+    leases = open_leases(config.storage, config.study)
+    seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
+    sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
+    stored = attributes(storage, config.study)
+    target = None if parts.device is None else open_target(parts.device, space, stored, console)
+    described = describe(config, parts.data, objective, target)
+    study = Study(
+        space,
+        objective,
+        sampler,
+        storage,
+        name=config.study,
+        trials=config.trials,
+        costs=Costs(None if target is None else target.predictor, (objective.cost, *objective.limits)),
+        facts=None if target is None else {LATENCY_TABLE: target.pack()},
+        config=described,
+        leases=leases,
+        enqueued=parts.enqueued,
+    )
+    for said in warm_start(sampler, config.warm_start, folder, config.storage, described):
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    if objective.limits:
+        console.print(f"{study.reference['feasible_share']:.1%} of random architectures keep within the limits.")
+    return target, study, described
+
+
+def search(
+    config: RunConfig, parts: Parts, study: Study, described: Mapping[str, Any], folder: Path, console: Console
+) -> None:
+    """Trains what the study asks for, with a display and, where one is named, a tracker.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; what is finished is recorded.
+    """
+    with (
+        Progress(console) as progress,
+        open_tracker(config.tracker, folder, config.study, described, console) as tracker,
+    ):
+        explore(
+            study,
+            make_backend(parts.backend, config.workers, parts.data, config.imports),
+            seed=config.seed,
+            retries=parts.backend.retries,
+            watch=follow(study, progress, tracker),
+            say=progress.note,
+            fidelity=make_fidelity(config.fidelity, study.objective),
+            confirm=config.confirm,
+        )
 
 
 def make_space(config: RunConfig, data: Data) -> SearchSpace:
