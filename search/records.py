@@ -10,6 +10,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations
+from search.integrity import defect
 from search.objective import Objective
 from search.reporting.record import Record
 from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, trials_frame
@@ -61,7 +62,7 @@ def read_record(study: optuna.Study) -> Record:
     architectures, curves, spans = {}, {}, {}
     for trial in study.get_trials(deepcopy=False):
         attributes = trial.user_attrs
-        if "architecture" in attributes and "digest" in attributes:  # a running search writes one after the other
+        if "architecture" in attributes and "digest" in attributes:
             architectures[attributes["digest"]] = attributes["architecture"]
         if "duplicate_of" in attributes:
             continue
@@ -75,6 +76,9 @@ def read_record(study: optuna.Study) -> Record:
 def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:
     """One trial by the table's columns, with what its study's attributes say of it."""
     attributes = trial.user_attrs
+    edited = defect(trial) if trial.state.is_finished() else None
+    if edited is not None:
+        return {"number": trial.number, "state": "failed", "failure": attributes.get("failure", edited)}
     known = {name: attributes[name] for name in (*TRIAL_COLUMNS, *LEARNT_COLUMNS) if name in attributes}
     if "digest" in attributes and "duplicate_of" not in attributes:
         known |= _confirmed(Confirmations.of(study, attributes))
