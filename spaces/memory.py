@@ -215,7 +215,8 @@ class _Recorder(TorchDispatchMode):
 def _shaped_like_run(func: Any, args: Any, kwargs: Any) -> Any:
     """What an operator gives, without values.
 
-    PyTorch works out the shapes of some of the commonest operators in Python, in milliseconds; here they are stated.
+    PyTorch works out the shapes of some of the commonest operators in Python, in milliseconds, and imports its compiler for it, in
+    seconds; here they are stated.
     """
     name = func.overloadpacket._qualified_op_name.partition("::")[2]
     if name in _NORMALISATIONS:
@@ -228,7 +229,29 @@ def _shaped_like_run(func: Any, args: Any, kwargs: Any) -> Any:
         return args[0]
     if name == "convolution":
         return _convolved(*args)
+    if name in ("cat", "stack"):
+        return _joined(name, *args)
+    if name == "addmm":
+        return args[0].new_empty(args[1].shape[0], args[2].shape[1])
+    if name == "mean" and len(args) > 1:
+        return args[0].new_empty(_reduced(args[0].shape, *args[1:]))
     return func(*args, **kwargs)
+
+
+def _reduced(shape: Sequence[int], dims: Sequence[int], keepdim: bool = False) -> list[int]:
+    """What is left of a shape when some dimensions are averaged."""
+    gone = {dim % len(shape) for dim in dims}
+    return [1 if i in gone else side for i, side in enumerate(shape) if keepdim or i not in gone]
+
+
+def _joined(name: str, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """What `cat` or `stack` makes of tensors."""
+    shape = list(tensors[0].shape)
+    if name == "cat":
+        shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
+    else:
+        shape.insert(dim % (len(shape) + 1), len(tensors))
+    return tensors[0].new_empty(shape)
 
 
 def _convolved(
