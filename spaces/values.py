@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -63,7 +63,7 @@ class Choice:
 
     def contains(self, value: Value) -> bool:
         """Whether it is one of the labels."""
-        return value in self._ranks
+        return isinstance(value, Hashable) and value in self._ranks
 
     def sample(self, rng: np.random.Generator) -> Value:
         """A label, all equally likely."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import sys
@@ -207,10 +208,12 @@ def test_networks_that_no_longer_build_are_passed_over_and_said(
 
 
 def rewrite(database: Path, trial_id: int, description: dict[str, Any]) -> None:
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    values = {"architecture": description, "digest": hashlib.sha256(canonical.encode()).hexdigest()[:16]}
     with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute(
-            "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = 'architecture'",
-            (json.dumps(description), trial_id),
+        connection.executemany(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = ?",
+            [(json.dumps(value), trial_id, key) for key, value in values.items()],
         )
 
 
