@@ -51,6 +51,7 @@ class Cluster:
         self._folder = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)
         token = Path(self._folder.name) / "token"
         token.write_text("0123456789abcdef" * 4)
+        monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)  # left by a cluster of this process alone
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         port, client_port = free_port(), free_port()
