@@ -236,11 +236,6 @@ def measure_rival(trials: int) -> None:
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
-    space = SearchSpace(SPACE, in_channels=1, num_classes=10, resolution=8)
-
-    def define(trial: optuna.Trial) -> None:
-        space.decide(lambda decision: suggest(trial, decision))
-
     def train(config: dict[str, Any]) -> None:
         tune.report({"accuracy": 0.5, "flops": 1.0})
 
@@ -266,6 +261,12 @@ def measure_rival(trials: int) -> None:
         seconds = time.perf_counter() - start
     done = sum(bool(result.metrics) and "accuracy" in result.metrics for result in results)
     print(f"OptunaSearch: {done} of {trials} trials in {seconds:.1f} s, {done / seconds:.0f} a second")
+
+
+def define(trial: optuna.Trial) -> None:
+    """The same decisions; at the module's top, because OptunaSearch pickles it."""
+    space = SearchSpace(SPACE, in_channels=1, num_classes=10, resolution=8)
+    space.decide(lambda decision: suggest(trial, decision))
 
 
 def suggest(trial: optuna.Trial, decision: Any) -> Any:
