@@ -51,7 +51,8 @@ class Cluster:
         self._folder = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)
         token = Path(self._folder.name) / "token"
         token.write_text("0123456789abcdef" * 4)
-        monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)  # left by a cluster of this process alone
+        # a test before may have kept a cluster of its own to this machine
+        monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         port, client_port = free_port(), free_port()
