@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -95,7 +95,7 @@ class Study:
         trials: how many candidates to evaluate in all; duplicates of evaluated ones do not count.
         costs: prices candidates; a trial keeps what it was priced at.
         facts: what else the study keeps from its beginning, by name.
-        config: what defines the study; a resumed study is compared with it.
+        config: what defines the study, its objective at least, which is the default; a resumed study is compared with it.
         leases: the drivers of the study; this one alone by default.
         enqueued: networks to evaluate first; those that were enqueued before are not again.
 
@@ -129,9 +129,10 @@ class Study:
         self.trials = trials
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
+        config = {"objective": asdict(objective)} if config is None else config
         with self._leases.turn():
-            self._study = self._open(name, objective, sampler, facts or {}, config or {})
-        self._compare(dict(config or {}))
+            self._study = self._open(name, objective, sampler, facts or {}, config)
+        self._compare(dict(config))
         self._study_id = storage.get_study_id_from_name(name)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from search.objective import Objective
 from search.outcome import Outcome
+from search.records import read_study
 from search.samplers import CostAwareSampler
 from search.storage import DATABASE, lock, open_database, prepare_folder
 from search.study import MAX_DUPLICATES, Study
@@ -117,6 +118,14 @@ def test_nothing_outside_the_limits_is_handed_out(small_space: SearchSpace) -> N
     assert refused
     assert all(t.state is TrialState.PRUNED and t.user_attrs["flops"] > 60_000 for t in refused)
     assert 0 < study.reference["feasible_share"] < 1
+
+
+def test_a_study_without_a_config_is_reported_like_any_other(small_space: SearchSpace) -> None:
+    study = open_study(small_space, trials=3, target=60_000.0, beta=-1.0)
+    finish(study)
+    trials, info = read_study(study.optuna_study)
+    assert len(trials) >= 3
+    assert info.objective == study.objective
 
 
 def test_limits_that_nothing_meets_are_refused_before_the_study_exists(small_space: SearchSpace) -> None:
