@@ -238,7 +238,7 @@ def cost_axis(cost: str, low: float, high: float) -> dict[str, Any]:
     return {
         "title": label,
         "type": "log",
-        "tickformat": "~s",
+        "tickformat": "~g" if cost == "latency_ms" else "~s",  # thousandths of milliseconds would be "m" too
         "range": [math.log10(low), math.log10(high)],
         **ticks,
     }
