@@ -18,6 +18,7 @@ from search.config import run_command
 from search.live import Studies, make_app
 from search.live.app import LOOPBACK
 from spaces import InputError
+from spaces.checks import is_integer
 
 EXAMPLES = [
     "python -m search.dashboard",
@@ -76,7 +77,7 @@ def listen(host: object, port: object) -> socket.socket:
     Raises:
         InputError: it cannot be had.
     """
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 2**16:
+    if not (is_integer(port) and 0 <= port < 2**16):
         raise InputError(f"port={port}: must be a whole number from 0 to 65535; 0 takes any that is free")
     if not isinstance(host, str) or not host:
         raise InputError(f"host={host!r}: must be a name or an address, as 127.0.0.1")

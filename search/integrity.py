@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
-
 from optuna.trial import FrozenTrial, TrialState
+
+from spaces.architecture import digest_of
+from spaces.checks import is_number
 
 
 def defect(trial: FrozenTrial) -> str | None:
@@ -20,16 +19,10 @@ def defect(trial: FrozenTrial) -> str | None:
     missing = [name for name in ("digest", "architecture", "flops", "params") if name not in attributes]
     if missing:
         return f"edited by hand: it has no {missing[0]}"
-    if _digest(attributes["architecture"]) != attributes["digest"]:
+    if digest_of(attributes["architecture"]) != attributes["digest"]:
         return "edited by hand: its architecture is not that of its digest"
     accuracy = attributes.get("accuracy")
-    good = isinstance(accuracy, int | float) and 0 <= accuracy <= 1
+    good = is_number(accuracy) and 0 <= accuracy <= 1
     if not good and (trial.state is TrialState.COMPLETE or accuracy is not None):
         return f"edited by hand: its accuracy is {accuracy!r}"
     return None
-
-
-def _digest(architecture: Any) -> str:
-    """As of an `Architecture` with this description, which need not be assembled for it."""
-    canonical = json.dumps(architecture, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -22,6 +22,7 @@ from search.reporting.tables import completed, judged
 from search.reporting.text import is_missing, percent, readable_cost
 from search.stored import StoredStudy, load_study
 from spaces import Architecture, InputError
+from spaces.checks import is_number
 from spaces.errors import did_you_mean
 
 BUDGETS = ("flops", "params", "latency_ms", "activation_bytes")
@@ -94,7 +95,7 @@ def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:
         value = config[f"max_{name}"]
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if not (is_number(value) and value > 0):
             raise InputError(f"max_{name}={value}: must be a number above 0, or null for no budget")
         budgets[name] = float(value)
     return budgets

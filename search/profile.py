@@ -25,6 +25,7 @@ from search.latency.profiler import Profiler, Progress, sample
 from search.latency.table import block_keys
 from search.reporting.layers import Latency, Profile
 from spaces import Architecture, InputError, SearchSpace, decode
+from spaces.checks import is_number
 from spaces.errors import did_you_mean
 from spaces.reference import read_yaml
 
@@ -149,7 +150,7 @@ def profile_space(config: dict[str, Any], device: Device | None, console: Consol
     if config.get("network") is not None or config["architecture"] is not None:
         raise InputError("space and a network are both given; profile them one after the other")
     budget = config["budget_s"]
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0):
+    if budget is not None and not (is_number(budget) and budget > 0):
         raise InputError(f"budget_s={budget!r}: must be a number of seconds above 0, or null")
     space = _space(config)
     profiler = Profiler(device)

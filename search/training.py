@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from search import checkpoint as checkpoints
 from search.data import Data
 from spaces.blocks.ops import Size
+from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
 
 TOP5_CLASSES = 20
@@ -378,13 +379,12 @@ def _check_value(key: str, value: Any) -> None:
         if value not in CHOICES[key]:
             raise InputError(f"train.{key} is {value!r}{did_you_mean(value, CHOICES[key])}")
         return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key in COUNTS:
-        if not (number and isinstance(value, int) and value >= COUNTS[key]):
+        if not (is_integer(value) and value >= COUNTS[key]):
             raise InputError(f"train.{key} is {value!r}; it is a whole number of {COUNTS[key]} or more")
         return
     low, high = RANGES[key]
-    if not (number and low <= value < high and (key != "lr" or value > 0)):
+    if not (is_number(value) and low <= value < high and (key != "lr" or value > 0)):
         least = "above 0" if key == "lr" else f"{low:g} or more"
         raise InputError(
             f"train.{key} is {value!r}; it is a number {least}" + (f" and below {high:g}" if high < math.inf else "")

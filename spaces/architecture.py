@@ -59,8 +59,7 @@ class Architecture:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that equal networks share."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return digest_of(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """The canonical description, in the language of network files: plain data that `decode` reads back."""
@@ -72,6 +71,12 @@ class Architecture:
             "layers": [_describe(layer, position) for position, layer in enumerate(body)],
             "head": dict(head.keywords),
         }
+
+
+def digest_of(description: Mapping[str, Any]) -> str:
+    """The digest of the architecture that has this canonical description."""
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _describe(layer: Layer, position: int) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from spaces.architecture import Architecture, Layer, thaw
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Size, make_divisible
+from spaces.checks import is_count, is_number
 from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean
-from spaces.plans import LayerPlan, is_count, plan_head, plan_layer
+from spaces.plans import LayerPlan, plan_head, plan_layer
 from spaces.values import find_open
 from spaces.widths import Widths, at_width
 
@@ -118,7 +119,7 @@ def _count_of(settings: Mapping[str, Any], key: str, where: str) -> int:
 
 def _positive(settings: Mapping[str, Any], key: str, where: str) -> float:
     value = settings.get(key, 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if not (is_number(value) and 0 < value < math.inf):
         raise InputError(f"{where}: {key} must be a number above zero; got {value!r}")
     return value
 

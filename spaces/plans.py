@@ -10,6 +10,7 @@ from typing import Any
 
 from spaces.architecture import Options, freeze, thaw
 from spaces.blocks import BLOCKS
+from spaces.checks import is_count, is_integer
 from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean
 from spaces.widths import RULES, Widths, depend_on_width, options_at
 
@@ -110,11 +111,6 @@ def plan_head(head: Any, where: str, activation: Any = None, *, open_block: bool
     activation = activation if head.get("hidden") else None  # no other part of a head has one
     entry = {"block": {"head": dict(head)}, "channels": "num_classes"}
     return plan_layer(entry, where, activation, open_block=open_block)
-
-
-def is_count(value: Any) -> bool:
-    """Whether it is a whole number of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _block_and_options(entry: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
@@ -242,4 +238,4 @@ def _checked_inputs(inputs: Any, where: str) -> tuple[int | str, ...]:
 
 
 def _negated(value: Any) -> Any:
-    return -value if isinstance(value, int) and not isinstance(value, bool) else None
+    return -value if is_integer(value) else None

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
 
 FORMS = ("choice", "int", "float")
@@ -45,7 +46,7 @@ class Choice:
     @cached_property
     def ordered(self) -> bool:
         """Whether all options are numbers, which have an order."""
-        return all(isinstance(o, int | float) and not isinstance(o, bool) for o in self.options)
+        return all(is_number(option) for option in self.options)
 
     @cached_property
     def _ranks(self) -> dict[Value, int]:
@@ -101,7 +102,7 @@ class Int:
 
     def contains(self, value: Value) -> bool:
         """Whether it is a whole number in the range."""
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        return is_integer(value) and self.low <= value <= self.high
 
     def sample(self, rng: np.random.Generator) -> int:
         """A number, all equally likely."""
@@ -139,7 +140,7 @@ class Float:
 
     def contains(self, value: Value) -> bool:
         """Whether it is a number in the range."""
-        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+        return is_number(value) and self.low <= value <= self.high
 
     def sample(self, rng: np.random.Generator) -> float:
         """A number, uniform or log-uniform."""
@@ -260,9 +261,9 @@ def _parse_choice(options: Any, name: str | None, where: str) -> Choice:
 
 
 def _parse_range(bounds: Any, form: str, where: str) -> tuple[float, float]:
-    kinds = int if form == "int" else int | float
+    fits = is_integer if form == "int" else is_number
     numbers = isinstance(bounds, list | tuple) and len(bounds) == 2
-    if not numbers or any(isinstance(b, bool) or not isinstance(b, kinds) or not math.isfinite(b) for b in bounds):
+    if not numbers or any(not fits(b) or not math.isfinite(b) for b in bounds):
         whole = "whole " if form == "int" else ""
         raise InputError(f"{where}: {form} takes two {whole}numbers [low, high]; got {bounds!r}")
     low, high = bounds

@@ -14,6 +14,7 @@ from typing import Any
 from spaces.architecture import Options, freeze, thaw
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import make_divisible
+from spaces.checks import is_integer
 from spaces.errors import InputError
 
 RULES = ("scaled", "fixed", "at_least_one")
@@ -119,4 +120,4 @@ def _look_up(value: Any, multiplier: float, where: str) -> Any:
 def _scaled(value: Any, widths: Widths, rule: str, where: str) -> Any:
     if isinstance(value, list):
         return [_scaled(item, widths, rule, where) for item in value]
-    return widths.scale(value, rule, where) if isinstance(value, int) and not isinstance(value, bool) else value
+    return widths.scale(value, rule, where) if is_integer(value) else value

@@ -17,6 +17,7 @@ from search.data import Data
 from search.outcome import Outcome
 from search.training import Diverged, Epoch, OutOfMemory, memory_errors, train
 from spaces import InputError, build, decode
+from spaces.checks import is_integer, is_number
 from spaces.errors import did_you_mean
 
 ACCELERATORS = ("auto", "cpu", "cuda")
@@ -61,7 +62,7 @@ class BackendSettings:
             if key not in KEYS[name]:
                 raise InputError(f"backend.{key} is unknown{did_you_mean(key, KEYS[name])}")
         settings = cls(**config)
-        if not isinstance(settings.retries, int) or isinstance(settings.retries, bool) or settings.retries < 0:
+        if not (is_integer(settings.retries) and settings.retries >= 0):
             raise InputError(f"backend.retries is {settings.retries!r}; it is a whole number of 0 or more")
         if settings.accelerator not in ACCELERATORS:
             raise InputError(f"backend.accelerator is {settings.accelerator!r}; valid: {', '.join(ACCELERATORS)}")
@@ -69,17 +70,17 @@ class BackendSettings:
             raise InputError(f"backend.address is {settings.address!r}; it is null, auto or host:port")
         for key, optional in (("trial_timeout_s", True), ("trial_memory_mb", True), ("cpus", False)):
             value = getattr(settings, key)
-            if not (value is None and optional) and not (_is_number(value) and value > 0):
+            if not (value is None and optional) and not (_is_finite(value) and value > 0):
                 raise InputError(f"backend.{key} is {value!r}; it is a number above 0{' or null' if optional else ''}")
-        if not (_is_number(settings.gpus) and (0 <= settings.gpus < 1 or settings.gpus == int(settings.gpus) > 0)):
+        if not (_is_finite(settings.gpus) and (0 <= settings.gpus < 1 or settings.gpus == int(settings.gpus) > 0)):
             raise InputError(f"backend.gpus is {settings.gpus!r}; it is 0, a whole number, or a fraction such as 0.25")
         if name == "ray" and settings.accelerator == "cuda" and not settings.gpus:
             raise InputError("backend.accelerator=cuda needs a share of a GPU for each trial: backend.gpus=1 or 0.25")
         return settings
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_finite(value: object) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
 @dataclass(frozen=True)

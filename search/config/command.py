@@ -24,6 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
 from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
+from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
 from spaces.reference import refuse_resolvers
 
@@ -381,7 +382,7 @@ def _mapping(name: str, value: object) -> dict[str, Any]:
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+    if not is_integer(value) or value < low or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{name}={value}: must be a whole number, {limits}")
     return value

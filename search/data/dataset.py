@@ -20,6 +20,7 @@ from torch import Tensor
 from search.data.images import Held, Images, Streamed, augment
 from search.data.sources import Table, open_source
 from spaces.blocks.ops import Size
+from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
 
 SPLIT_SEED = 20_230_101
@@ -347,13 +348,13 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"data.{key} is unknown{did_you_mean(key, DEFAULTS)}")
     checked = {**DEFAULTS, **settings}
     for key in ("validation", "test"):
-        if not (_is_number(checked[key]) and 0 < checked[key] < 1):
+        if not (is_number(checked[key]) and 0 < checked[key] < 1):
             raise InputError(f"data.{key} is {checked[key]!r}; it is a share between 0 and 1, both excluded")
     limits = {"limit": (1, True), "decode_workers": (0, False), "in_memory_mb": (0, False)}
     for key, (least, optional) in limits.items():
         value = checked[key]
-        whole = isinstance(value, int) or (key == "in_memory_mb" and _is_number(value))
-        if not (value is None and optional) and (isinstance(value, bool) or not whole or value < least):
+        fits = is_number(value) if key == "in_memory_mb" else is_integer(value)
+        if not (value is None and optional) and not (fits and value >= least):
             raise InputError(
                 f"data.{key} is {value!r}; it is a number of {least} or more{' or null' if optional else ''}"
             )
@@ -369,7 +370,3 @@ def _check_resolution(resolution: Any) -> None:
         raise InputError(
             f"data.resolution is {resolution!r}; it is null, one side, or [height, width], in pixels from 1 to 4096"
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

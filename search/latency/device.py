@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.runtimes import DTYPES, RUNTIMES, Runtime
+from spaces.checks import is_count, is_number
 from spaces.errors import InputError, did_you_mean
 
 IDENTITY = ("device", "runtime", "threads", "batch", "dtype")
@@ -40,11 +41,11 @@ class Device:
             if value not in valid:
                 raise InputError(f"device.{key}: there is no {key} '{value}'{did_you_mean(value, valid)}")
         for key, count in (("threads", self.threads), ("batch", self.batch)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            if not is_count(count):
                 raise InputError(f"device.{key}={count}: must be a whole number of at least 1")
         if self.table is not None and not isinstance(self.table, str):
             raise InputError(f"device.table={self.table!r}: must be the path of a CSV file")
-        if isinstance(self.budget_s, bool) or not isinstance(self.budget_s, int | float) or not self.budget_s > 0:
+        if not (is_number(self.budget_s) and self.budget_s > 0):
             raise InputError(f"device.budget_s={self.budget_s!r}: must be a number of seconds above 0")
 
     @classmethod

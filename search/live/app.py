@@ -19,7 +19,7 @@ from search.live.studies import Studies
 from search.reporting.figures import DARK, LIGHT, ComparisonInfo, draw_bands, draw_fronts, gather_comparison
 from search.reporting.page import HERE as PAGE
 from search.reporting.page import SCRIPTS, SLOW_FRAGMENTS, StudyPage, stylesheet
-from search.reporting.text import COST_LABELS, percent, readable, readable_cost
+from search.reporting.text import COST_WORDS, percent, readable, readable_cost
 from spaces import InputError
 
 HERE = Path(__file__).parent
@@ -248,7 +248,7 @@ def _page_parts(page: StudyPage, first: bool) -> dict[str, Any]:
 
 def _reference(info: ComparisonInfo) -> str:
     low, high, chance = info.reference
-    label = COST_LABELS.get(info.cost, info.cost)
+    label = COST_WORDS[info.cost].label
     return (
         f"Accuracy against {label}. Hypervolumes share one reference: {readable(low)} to {readable_cost(info.cost, high)}, "
         f"accuracy above {chance:.0%}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.reporting.text import COST_LABELS, duration
+from search.reporting.text import COST_WORDS, duration
 
 if TYPE_CHECKING:
     from search.trained import TrainingRecord
@@ -71,7 +71,7 @@ def _results(record: TrainingRecord) -> str:
 
 
 def _costs(record: TrainingRecord) -> str:
-    rows = [[COST_LABELS[name], f"{value:,.0f}"] for name, value in record.costs.items()]
+    rows = [[COST_WORDS[name].label, f"{value:,.0f}"] for name, value in record.costs.items()]
     rows.append(["Weights as float32 (MB)", f"{4 * record.costs['params'] / 1e6:.3f}"])
     latency = record.latency
     if latency is None:

@@ -54,7 +54,7 @@ from search.reporting.tables import (
     table_hypervolume,
 )
 from search.reporting.text import (
-    COST_LABELS,
+    COST_WORDS,
     STATE_WORDS,
     decision_text,
     describe_objective,
@@ -397,7 +397,7 @@ def _from_here(path: Path) -> str:
 
 
 def _cost_name(cost: str) -> str:
-    return COST_LABELS.get(cost, cost) if cost == "latency_ms" else COST_LABELS.get(cost, cost).partition(" (")[0]
+    return COST_WORDS[cost].label if cost == "latency_ms" else COST_WORDS[cost].label.partition(" (")[0]
 
 
 def _cell(value: Any) -> Any:

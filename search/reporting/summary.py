@@ -23,6 +23,7 @@ from search.reporting.tables import (
     table_hypervolume,
 )
 from search.reporting.text import (
+    COST_WORDS,
     STATE_WORDS,
     decision_text,
     describe_objective,
@@ -32,9 +33,8 @@ from search.reporting.text import (
     readable,
 )
 
+_ALWAYS_SHOWN = ("flops", "params", "latency_ms")
 _MAX_ROWS = 20
-_NAMES = {"flops": "FLOPs (multiply-adds)", "params": "parameters", "latency_ms": "latency"}
-_HEADS = {"flops": "FLOPs", "params": "params", "latency_ms": "ms"}
 _NUMBERS_WIDTH = 36  # what the columns beside the decisions take
 
 
@@ -107,15 +107,15 @@ def _headline(trials: pd.DataFrame, info: StudyInfo) -> Text:
 
 def _shown_costs(trials: pd.DataFrame, cost: str) -> list[str]:
     """The costs that have a column: those everybody asks for, and the one that is traded."""
-    return [known for known in known_costs(trials) if known in _HEADS or known == cost]
+    return [known for known in known_costs(trials) if known in _ALWAYS_SHOWN or known == cost]
 
 
 def _front_table(members: pd.DataFrame, cost: str, costs: Sequence[str], shown: Sequence[str]) -> Table:
     """The front, cost rising; numbers keep their width, decisions take what is left."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-    table.title = Text(f"The front: accuracy against {_NAMES.get(cost, cost)}", style="bold")
+    table.title = Text(f"The front: accuracy against {COST_WORDS[cost].noun}", style="bold")
     measured = "measured_ms" in members
-    for name in ["trial", "accuracy", *(_HEADS.get(known, known) for known in costs), *["measured"] * measured]:
+    for name in ["trial", "accuracy", *(COST_WORDS[known].head for known in costs), *["measured"] * measured]:
         table.add_column(name, justify="right", no_wrap=True)
     if shown:
         table.add_column("decisions in which they differ", overflow="fold")

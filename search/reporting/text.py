@@ -4,18 +4,31 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from search.objective import Objective
 
-COST_LABELS = {
-    "flops": "FLOPs (multiply-adds)",
-    "params": "Parameters",
-    "latency_ms": "Latency (ms)",
-    "memory_access": "Memory access (bytes)",
-    "activation_bytes": "Activations (bytes)",
+
+class CostWords(NamedTuple):
+    """What a cost is called where a person reads it."""
+
+    label: str
+    """On an axis."""
+    noun: str
+    """In a sentence."""
+    unit: str
+    """After a number."""
+    head: str
+    """Above a column, where room is scarce."""
+
+
+COST_WORDS = {
+    "flops": CostWords("FLOPs (multiply-adds)", "FLOPs (multiply-adds)", "FLOPs", "FLOPs"),
+    "params": CostWords("Parameters", "parameters", "parameters", "params"),
+    "latency_ms": CostWords("Latency (ms)", "latency", "ms", "ms"),
+    "memory_access": CostWords("Memory access (bytes)", "memory access", "bytes moved", "bytes moved"),
+    "activation_bytes": CostWords("Activations (bytes)", "activations", "bytes alive", "bytes alive"),
 }
-"""How a cost's column is named where a person reads it."""
 
 STATE_WORDS = {
     "complete": "complete",
@@ -28,13 +41,6 @@ STATE_WORDS = {
 }
 """How a trial's state is called where a person reads it, and what it is called where it repeats another."""
 
-_SHORT_COSTS = {
-    "flops": "FLOPs",
-    "params": "parameters",
-    "latency_ms": "ms",
-    "memory_access": "bytes moved",
-    "activation_bytes": "bytes alive",
-}
 _PREFIXES = (("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12))
 _MAX_VALUE = 60
 
@@ -60,7 +66,7 @@ def readable(value: float) -> str:
 def readable_cost(cost: str, value: float) -> str:
     """A cost with its unit: "1.23 M FLOPs", "0.52 ms"."""
     number = f"{value:.3g}" if cost == "latency_ms" and not is_missing(value) else readable(value)
-    return f"{number} {_SHORT_COSTS.get(cost, cost)}"
+    return f"{number} {COST_WORDS[cost].unit}"
 
 
 def percent(fraction: float) -> str:
@@ -92,7 +98,12 @@ def describe_objective(objective: Objective) -> str:
         targets = f"target {readable(target)}"
     beta = "−∞" if objective.beta == -math.inf else f"{objective.beta:g}"
     limits = [f"at most {readable_cost(name, limit)}" for name, limit in objective.limits.items()]
-    parts = [f"MnasNet reward over {_SHORT_COSTS[cost]}", targets, f"alpha {objective.alpha:g}, beta {beta}", *limits]
+    parts = [
+        f"MnasNet reward over {COST_WORDS[cost].unit}",
+        targets,
+        f"alpha {objective.alpha:g}, beta {beta}",
+        *limits,
+    ]
     return " · ".join(parts)
 
 

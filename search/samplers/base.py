@@ -26,6 +26,7 @@ from search import confirm
 from search.costs import Costs
 from search.objective import Objective
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace
+from spaces.checks import is_number
 from spaces.space import Decisions
 from spaces.values import Choice, Float, Value
 
@@ -343,7 +344,7 @@ class SpaceSampler(BaseSampler, ABC):
 
 
 def _is_cost(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return is_number(value) and 0 < value < math.inf
 
 
 def _has_front(trial: FrozenTrial) -> bool:

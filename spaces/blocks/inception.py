@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from spaces.blocks.ops import Cost, Size, activate, activation_params, beside, conv_cost, conv_norm_act, window_size
+from spaces.checks import is_count
 
 EPS = 1e-3
 """Of every batch normalisation, as in the authors' code."""
@@ -257,7 +258,7 @@ def _read_filter(kernel_size: Any, width: Any) -> Filter:
     sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(kernel_size))
     if sides is None:
         raise ValueError(f"a filter is written as 1x7, rows before columns; got {kernel_size!r}")
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+    if not is_count(width):
         raise ValueError(f"the width of a {kernel_size} filter must be a whole number of at least 1; got {width!r}")
     return Filter((int(sides[1]), int(sides[2])), width)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import sys
@@ -24,6 +23,7 @@ from search.storage import DATABASE, open_database
 from search.stored import FIGURES, StoredStudy
 from search.study import Study
 from spaces import SearchSpace, cost, decode
+from spaces.architecture import digest_of
 from spaces.reference import read_yaml
 from tests.search.conftest import SMALL, instant_outcome
 
@@ -208,8 +208,7 @@ def test_networks_that_no_longer_build_are_passed_over_and_said(
 
 
 def rewrite(database: Path, trial_id: int, description: dict[str, Any]) -> None:
-    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"))
-    values = {"architecture": description, "digest": hashlib.sha256(canonical.encode()).hexdigest()[:16]}
+    values = {"architecture": description, "digest": digest_of(description)}
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.executemany(
             "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = ?",

@@ -18,7 +18,7 @@ from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure
 from search.reporting.networks import gather_traits
 from search.reporting.record import Record
 from search.reporting.tables import completed, decision_columns, floats, judged
-from search.reporting.text import COST_LABELS, is_missing, plain_value, readable_cost
+from search.reporting.text import COST_WORDS, is_missing, plain_value, readable_cost
 
 LEAST_TRIALS = 10
 """Complete trials below which nothing is said of importance."""
@@ -363,7 +363,7 @@ def _cost_axis_of(trials: pd.DataFrame, cost: str) -> Axis:
     low, high = float(logs.min()), float(logs.max())
     places = np.linspace(low, high, 5) if high > low else [low]
     ticks = [(float(place), readable_cost(cost, 10**place).rpartition(" ")[0]) for place in places]
-    return Axis(COST_LABELS.get(cost, cost).partition(" (")[0], logs.tolist(), ticks)
+    return Axis(COST_WORDS[cost].label.partition(" (")[0], logs.tolist(), ticks)
 
 
 def _decision_axis(name: str, cells: Sequence[Any]) -> Axis:

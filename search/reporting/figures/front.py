@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from search.reporting.figures.theme import LIGHT, Theme, figure, plain, scatter
 from search.reporting.record import KINDS, Record, kinds_of, reference_names
 from search.reporting.tables import decision_columns, floats, front, judged, known_costs
-from search.reporting.text import COST_LABELS, decision_lines, duration, is_missing, percent, readable, readable_cost
+from search.reporting.text import COST_WORDS, decision_lines, duration, is_missing, percent, readable, readable_cost
 
 KIND_WORDS = {
     "front": "on the front",
@@ -234,7 +234,7 @@ def cost_axis(cost: str, low: float, high: float) -> dict[str, Any]:
     spread = math.log10(high / low)
     # Plotly's own choice labels all of 1 to 9, one upon another; far or near it is right.
     ticks = {"dtick": "D2"} if 0.7 < spread < 3.5 else {}
-    label = COST_LABELS.get(cost, cost)
+    label = COST_WORDS[cost].label
     return {
         "title": label,
         "type": "log",
@@ -267,10 +267,10 @@ def accuracy_range(info: FrontInfo) -> list[float]:
 def figure_summary(info: FrontInfo) -> str:
     """The chart in one sentence, for those who cannot see it."""
     if not info.front.numbers:
-        return f"Accuracy against {COST_LABELS.get(info.cost, info.cost)}: no trial is complete yet."
+        return f"Accuracy against {COST_WORDS[info.cost].label}: no trial is complete yet."
     first, last = info.front, len(info.front.numbers) - 1
     return (
-        f"Accuracy against {COST_LABELS.get(info.cost, info.cost)}: a front of {last + 1} from "
+        f"Accuracy against {COST_WORDS[info.cost].label}: a front of {last + 1} from "
         f"{percent(first.accuracies[0])} at {readable(first.costs[0])} to {percent(first.accuracies[last])} at "
         f"{readable(first.costs[last])}; {len(info.dominated.numbers)} dominated, {len(info.stopped.numbers)} stopped "
         f"early, {len(info.failed.numbers)} failed."
