@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from search.config.overrides import hide_password
@@ -26,6 +26,9 @@ from spaces.errors import InputError
 
 LEASE_S = 30.0
 """Seconds without a sign of life after which a driver's trials are queued again."""
+
+TURN_S = 5.0
+"""Seconds after which a driver that waits for its turn looks whether the one whose turn it is gives no sign of life."""
 
 PATIENCE_S = 600.0
 """Seconds that a storage may be away (a restart, a full disk) before the search gives up."""
@@ -91,14 +94,14 @@ class PostgresLeases:
     shared = True
 
     def __init__(self, url: str, study: str, lease_s: float = LEASE_S) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        token = uuid.uuid4().hex[:8]
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{token}"
         self._study = study
         self._lease_s = lease_s
-        self._engine = create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
+        self._engine = _open(url, application_name=f"smallnets {token}")
         self._closed = threading.Event()
         with self._engine.connect() as connection:
-            # a turn of its own for the table: of two statements at once, one would fail
-            with _locked(connection, "smallnets_drivers"):
+            with _locked(connection, "tables"):
                 connection.execute(
                     text(
                         "CREATE TABLE IF NOT EXISTS smallnets_drivers "
@@ -113,9 +116,27 @@ class PostgresLeases:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Waits for the turn; the database ends it when this process ends, however that comes."""
-        with self._engine.connect() as connection, _locked(connection, self._study):
+        """Waits for the turn.
+
+        The database ends it when this process ends, however that comes. From a driver that has stopped amid its turn, or whose
+        machine has left the network, it is taken when its lease has run out.
+        """
+        with (
+            self._engine.connect() as connection,
+            _locked(connection, self._study, lambda: self._end_the_dead(connection)),
+        ):
             yield
+
+    def _end_the_dead(self, connection: Connection) -> None:
+        """Ends the session that has the turn, if it is of a driver without a lease."""
+        query = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+            "AND (classid::bigint << 32 | objid::bigint) = hashtextextended(:name, 0) "
+            "AND NOT EXISTS (SELECT FROM smallnets_drivers "
+            "WHERE until > clock_timestamp() AND application_name = 'smallnets ' || right(driver, 8))"
+        )
+        connection.execute(text(query), _key(self._study))
 
     def alive(self) -> set[str]:
         """By the database's clock."""
@@ -145,16 +166,47 @@ class PostgresLeases:
         )
 
 
+def _open(url: str, **options: str) -> Engine:
+    """Connections in which each statement is a transaction."""
+    return create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT", connect_args=options)
+
+
 @contextmanager
-def _locked(connection: Connection, name: str) -> Iterator[None]:
-    """An advisory lock by name, which PostgreSQL takes back when the connection ends."""
-    key = {"name": f"smallnets {name}"}
-    connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), key)
+def making_tables(url: str) -> Iterator[None]:
+    """While it lasts no other driver makes tables in the database: of two that make the same one at once, one would fail."""
+    engine = _open(url)
+    try:
+        with engine.connect() as connection, _locked(connection, "tables"):
+            yield
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _locked(connection: Connection, name: str, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """An advisory lock by name, which PostgreSQL takes back when the connection ends; `meanwhile` is called in a long wait."""
+    connection.execute(text(f"SET lock_timeout = '{TURN_S}s'"))
+    while True:
+        try:
+            connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), _key(name))
+            break
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _NOT_YET:
+                raise
+            meanwhile()
     try:
         yield
     finally:
         with suppress(*STORAGE_ERRORS):  # gone with the connection
-            connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+            connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), _key(name))
+
+
+_NOT_YET = "55P03"
+"""PostgreSQL's code for a lock that was waited for in vain."""
+
+
+def _key(name: str) -> dict[str, str]:
+    return {"name": f"smallnets {name}"}
 
 
 def patiently(

@@ -16,7 +16,7 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from search.config.overrides import hide_password
-from search.leases import STORAGE_ERRORS, Alone, Leases, PostgresLeases, storage_reason
+from search.leases import STORAGE_ERRORS, Alone, Leases, PostgresLeases, making_tables, storage_reason
 from spaces.errors import InputError, did_you_mean
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -83,7 +83,8 @@ def open_storage(folder: Path, url: str | None) -> RDBStorage:
         return open_database(path)
     assert url is not None
     try:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        with making_tables(url):
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         raise InputError(
             f"storage: {error}; pip install 'smallnets[postgres]' brings psycopg, for postgresql+psycopg://"

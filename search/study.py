@@ -10,13 +10,15 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations, key_of, to_confirm
@@ -27,6 +29,7 @@ from search.integrity import defect
 from search.latency.device import in_words
 from search.latency.measuring import Measurement
 from search.leases import PATIENCE_S, STORAGE_ERRORS, Alone, Leases, patiently
+from search.ledger import Ledger
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
@@ -125,7 +128,8 @@ class Study:
         self.give_up: Callable[[], bool] = lambda: False
         """Whether to stop waiting for a storage that is away."""
         self._costs = Costs(wanted=(objective.cost, *objective.limits)) if costs is None else costs
-        self._storage = storage
+        self._storage = Ledger(storage) if isinstance(storage, RDBStorage) else storage
+        self._ledger_turn = self._storage.turn if isinstance(self._storage, Ledger) else nullcontext
         self.trials = trials
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
@@ -133,14 +137,14 @@ class Study:
         with self._leases.turn():
             self._study = self._open(name, objective, sampler, facts or {}, config)
         self._compare(dict(config))
-        self._study_id = storage.get_study_id_from_name(name)
+        self._study_id = self._storage.get_study_id_from_name(name)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])
         if isinstance(sampler, SpaceSampler):
             sampler.bind(space, self.objective, self._costs)
             self._asked = self._study
         else:
-            self._asked = StudyWithin(name, storage, sampler=sampler)
+            self._asked = StudyWithin(name, self._storage, sampler=sampler)
         self._trains_differ = any(decision.name.startswith("train.") for decision in space.decisions)
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
@@ -149,6 +153,10 @@ class Study:
         self._foreign: dict[int, bool] = {}
         self._counted: set[int] = set()
         """Finished trials that are in the counts."""
+        self._unsettled: set[int] = set()
+        """Trials that were unfinished when last looked at."""
+        self._num_seen = 0
+        """Trials that were there then."""
         self._num_done = self._num_duplicates = self._num_elsewhere = 0
         self._stale = True
         """Whether the storage may hold what is not known here: other drivers', or what a failed write left."""
@@ -241,8 +249,7 @@ class Study:
 
     def _originals(self) -> Iterator[FrozenTrial]:
         """The trials of candidates that were evaluated."""
-        trials = patiently(lambda: self._study.get_trials(deepcopy=False), self.say, self.give_up)
-        for trial in trials:
+        for trial in self._study.get_trials(deepcopy=False):
             is_original = trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys()
             if is_original and not self._is_foreign(trial):
                 yield trial
@@ -364,11 +371,16 @@ class Study:
         """What `action` returns in this driver's turn at the storage, tried again while that is away."""
 
         def in_turn() -> T:
-            with self._leases.turn():
+            with self._leases.turn(), self._ledger_turn():
                 return action()
 
         def try_once() -> T:
             try:
+                return in_turn()
+            except (
+                UpdateFinishedTrialError
+            ):  # by a driver that took the turn, and the trial, while this one had stopped
+                self._stale = True
                 return in_turn()
             except STORAGE_ERRORS:
                 self._stale = True
@@ -383,8 +395,12 @@ class Study:
         alive = self._leases.alive()
         waiting = {copy for copies in self._copies.values() for copy in copies}
         elsewhere = 0
-        for trial in self._study.get_trials(deepcopy=False):
+        trials = self._study.get_trials(deepcopy=False)
+        unsettled = set()
+        for trial in (trials[number] for number in (*self._unsettled, *range(self._num_seen, len(trials)))):
             number, attributes = trial.number, trial.user_attrs
+            if not trial.state.is_finished():
+                unsettled.add(number)
             if trial.state is TrialState.RUNNING and number not in self._running and number not in waiting:
                 driver = attributes.get("driver")
                 if driver in alive and driver != self._leases.name:
@@ -402,7 +418,7 @@ class Study:
                 for copy in self._copies.pop(number, []):
                     self._finish(copy, _outcome_of(trial), _costs_in(attributes))
                     self._count(copy, duplicate=True)
-        self._num_elsewhere = elsewhere
+        self._unsettled, self._num_seen, self._num_elsewhere = unsettled, len(trials), elsewhere
         self._stale = self._leases.shared
 
     def _count(self, number: int, duplicate: bool = False, infeasible: bool = False) -> None:

@@ -178,9 +178,9 @@ class Tally:
         self.lost += sum(now.get(number) != before for number, before in self._known.items())
         self._known = now
 
-    @property
-    def num_finished(self) -> int:
-        return len(self._known)
+    def has_moved(self) -> bool:
+        """Whether trials have finished since the last fault."""
+        return sum(trial.state.is_finished() for trial in self.trials()) > len(self._known)
 
     def conclude(self, what: str, trials: int) -> None:
         """Checks the finished study, and prints the figures."""
@@ -278,13 +278,8 @@ def test_drivers_killed_at_many_moments(
     tally = Tally(home / "results" / "quick", server.url if server else None)
     for kill in range(kills):
         process = start(home, *arguments)
-        before = tally.num_finished
         if kill > 1:  # the first ones hit start-up
-
-            def has_moved(before: int = before) -> bool:
-                return sum(t.state.is_finished() for t in tally.trials()) > before
-
-            until(has_moved, process, pause_s=0.5)
+            until(tally.has_moved, process, pause_s=0.5)
         time.sleep(rng.uniform(0, 10 if kill <= 1 else 0.5))
         process.kill()
         process.communicate()
@@ -295,7 +290,7 @@ def test_drivers_killed_at_many_moments(
         cluster.kill_raylet(1)
         tally.note(2)
     if server:
-        time.sleep(5)
+        until(tally.has_moved, process, pause_s=0.5)
         server.kill()
         time.sleep(10)
         server.start()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import create_engine, text
 
 from search.leases import PostgresLeases, patiently
 from search.objective import Objective
@@ -112,6 +114,33 @@ def test_a_dead_drivers_trials_are_run_by_another_once_its_lease_has_run_out(
     assert other.num_done == 4
     assert 0.99 not in [trial.user_attrs["accuracy"] for trial in other.optuna_study.trials]
     other.release()
+
+
+def test_drivers_that_start_together_on_an_empty_database_all_start(server: Server) -> None:
+    engine = create_engine(server.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE empty"))
+    engine.dispose()
+    url = server.url.removesuffix("postgres") + "empty"
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: (open_storage(Path(), url), open_leases(url, "study")), range(4)))
+    names = {leases.name for _, leases in opened}
+    assert opened[0][1].alive() == names
+    for _, leases in opened:
+        leases.close()
+
+
+def test_a_turn_is_taken_from_a_driver_that_has_stopped_in_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.leases.TURN_S", 0.2)
+    stopped, other = (PostgresLeases(server.url, "stopped", lease_s=2.0) for _ in range(2))
+    stopped._closed.set()  # no more signs of life, as after SIGSTOP
+    with stopped.turn():
+        assert stopped.name in other.alive()
+        with other.turn():
+            assert other.alive() == {other.name}  # it was not taken before the lease had run out
+    with stopped.turn():  # which goes on
+        pass
+    other.close()
 
 
 def test_a_server_that_crashes_and_comes_back_costs_nothing(server: Server, small_space: SearchSpace) -> None:
