@@ -3,24 +3,28 @@
     python -m tests.benchmarks.cluster workers         # from one worker to two: share of linear, local processes and Ray
     python -m tests.benchmarks.cluster driver          # the driver's own cost a trial: 64 workers that answer at once
     python -m tests.benchmarks.cluster ray             # Ray's start, and its cost a trial beyond training
-    python -m tests.benchmarks.cluster rival           # Ray Tune's own OptunaSearch on the same trials
+    python -m tests.benchmarks.cluster rival           # Ray Tune's own OptunaSearch against ours on trials that end at once
     python -m tests.benchmarks.cluster gpu             # several candidates a GPU against one at a time
 
-`driver` and `rival` take [--trials 100 1000 5000]; PostgreSQL is measured where it is installed. `workers` means little unless the
-machine is otherwise idle: the load is printed with it.
+`driver` takes [--trials 100 1000 5000] [--backends sqlite postgresql ray] [--sampler random]; PostgreSQL is measured where it is
+installed. `workers` means little unless the machine is otherwise idle: the load is printed with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
+from optuna.storages import RDBStorage
 
 from search.backends import make_backend, set_up_ray
 from search.backends.base import Backend, BackendSettings, Event, Finished, Job
@@ -29,6 +33,7 @@ from search.driver import explore
 from search.leases import PostgresLeases
 from search.objective import Objective
 from search.outcome import Outcome
+from search.samplers import make_sampler
 from search.storage import open_database, open_storage
 from search.study import Study
 from spaces import SearchSpace
@@ -36,9 +41,9 @@ from tests.search.backends.test_local import make_job
 
 NUM_WORKERS = 64
 """Simulated ones."""
-RIVAL_S = 300.0
-"""What the rival is given."""
-LAYER = {"block": "conv", "channels": {"choice": [8, 16, 24, 32]}, "kernel_size": {"choice": [1, 3, 5]}}
+RIVAL_S, RIVAL_TRIALS = 300.0, 5000
+"""What the rival is given: time, and trials at the most."""
+LAYER: dict[str, Any] = {"block": "conv", "channels": {"choice": [8, 16, 24, 32]}, "kernel_size": {"choice": [1, 3, 5]}}
 SPACE = {"layers": [LAYER] * 6}
 """Three million networks by twelve decisions: as many as a plain search has, and their costs are soon known."""
 
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("what", choices=["workers", "driver", "ray", "rival", "gpu"])
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--backends", nargs="+", default=["sqlite", "postgresql", "ray"])
+    parser.add_argument("--sampler", default="random")
     arguments = parser.parse_args()
     set_up_ray(only_here=True)
     if arguments.what == "workers":
@@ -56,12 +62,11 @@ def main() -> None:
             measure_workers(name)
     elif arguments.what == "driver":
         for kind in arguments.backends:
-            measure_driver(kind, arguments.trials)
+            measure_driver(kind, arguments.trials, arguments.sampler)
     elif arguments.what == "ray":
         measure_ray()
     elif arguments.what == "rival":
-        for trials in arguments.trials:
-            measure_rival(trials)
+        compare_rival()
     else:
         measure_gpu()
 
@@ -124,55 +129,90 @@ def outcome_of(number: int) -> Outcome:
     return Outcome("complete", accuracy, None, 3, 0.0, (accuracy / 3, accuracy / 2, accuracy))
 
 
-class Timed(optuna.samplers.RandomSampler):
-    """A sampler that counts its own time."""
+class Timed:
+    """Counts a sampler's own time."""
 
-    seconds = 0.0
+    def __init__(self, sampler: optuna.samplers.BaseSampler) -> None:
+        self.seconds = 0.0
+        for name in ("sample_relative", "sample_independent"):
+            setattr(sampler, name, self._timed(getattr(sampler, name)))
 
-    def sample_independent(self, *arguments: Any) -> Any:
-        """As the random sampler."""
-        start = time.perf_counter()
-        value = super().sample_independent(*arguments)
-        self.seconds += time.perf_counter() - start
-        return value
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            value = method(*arguments)
+            self.seconds += time.perf_counter() - start
+            return value
+
+        return call
 
 
-def measure_driver(kind: str, counts: list[int]) -> None:
-    """Seconds a trial that the driver and the storage take, by the number of trials."""
-    space = SearchSpace(SPACE, in_channels=1, num_classes=10, resolution=8)
+class Cost(NamedTuple):
+    """What a search takes, in seconds."""
+
+    wall_s: float
+    cpu_s: float
+    """Of the driver's process."""
+    sampler_s: float
+
+    @property
+    def own_s(self) -> float:
+        """Without the sampler: the driver, the storage and the backend."""
+        return self.wall_s - self.sampler_s
+
+
+def measure_driver(kind: str, counts: list[int], sampler: str = "random") -> list[Cost]:
+    """What a search of each length takes."""
     server = None
     if kind == "postgresql":
         from tests.search.postgres import Server
 
         server = Server()
         os.environ.update(server.environment)
-    costs = []
+
     with tempfile.TemporaryDirectory() as folder:
-        for trials in (50, *counts):  # the first ones meet every layer for the first time, and are not told of
-            name, sampler = f"driver-{trials}", Timed(seed=0)
-            if server is not None:
-                storage, leases = open_storage(Path(), server.url), PostgresLeases(server.url, name)
-            else:
-                storage, leases = open_database(Path(folder) / f"{name}.db"), None
-            study = Study(space, Objective(), sampler, storage, name=name, trials=trials, leases=leases)
-            backend = make_instant_ray() if kind == "ray" else Instant()
-            start, cpu = time.perf_counter(), time.process_time()
-            explore(study, backend, seed=0, retries=0, watch=lambda *_: None)
-            seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu
-            if trials not in counts:
-                continue
-            costs.append((seconds - sampler.seconds) / trials)
-            in_driver_ms, in_sampler_ms = 1e3 * (cpu_s - sampler.seconds) / trials, 1e3 * sampler.seconds / trials
+
+        def search(trials: int) -> Cost:
+            name, place = f"driver-{trials}", Path(folder)
+            storage = open_database(place / f"{name}.db") if server is None else open_storage(place, server.url)
+            leases = None if server is None else PostgresLeases(server.url, name)
+            return measure_search(kind, name, trials, make_sampler({"name": sampler}, 0), storage, leases)
+
+        search(50)  # the first ones meet every layer for the first time
+        costs = []
+        for trials in counts:
+            cost = search(trials)
+            costs.append(cost)
+            own_ms, cpu_ms, sampler_ms = (
+                1e3 * seconds / trials for seconds in (cost.own_s, cost.cpu_s - cost.sampler_s, cost.sampler_s)
+            )
             print(
-                f"{kind}: {trials} trials in {seconds:.1f} s, {trials / seconds:.0f} a second; one takes {1e3 * costs[-1]:.1f} ms, "
-                f"of them {in_driver_ms:.1f} ms of the driver's CPU, and the sampler {in_sampler_ms:.1f} ms",
+                f"{kind}: {trials} trials in {cost.wall_s:.1f} s, {trials / cost.wall_s:.0f} a second; one takes {own_ms:.1f} ms, "
+                f"{cpu_ms:.1f} ms of it the driver's CPU, and the sampler {sampler_ms:.1f} ms",
                 flush=True,
             )
     if server is not None:
         server.close()
-    print(
-        f"{kind}: from {counts[0]} to {counts[-1]} trials the cost of one grows by a factor of {costs[-1] / costs[0]:.2f}"
-    )
+    for (fewer, less), (more, much) in pairwise(zip(counts, costs)):
+        exponent = math.log(much.own_s / less.own_s) / math.log(more / fewer)
+        print(
+            f"{kind}: from {fewer} to {more} trials the total without the sampler grows from {less.own_s:.1f} to "
+            f"{much.own_s:.1f} s, as n^{exponent:.2f}"
+        )
+    return costs
+
+
+def measure_search(
+    kind: str, name: str, trials: int, sampler: Any, storage: RDBStorage, leases: PostgresLeases | None
+) -> Cost:
+    """One search of that many trials."""
+    space = SearchSpace(SPACE, in_channels=1, num_classes=10, resolution=8)
+    timed = Timed(sampler)
+    study = Study(space, Objective(), sampler, storage, name=name, trials=trials, leases=leases)
+    backend = make_instant_ray() if kind == "ray" else Instant()
+    start, cpu = time.perf_counter(), time.process_time()
+    explore(study, backend, seed=0, retries=0, watch=lambda *_: None)
+    return Cost(time.perf_counter() - start, time.process_time() - cpu, timed.seconds)
 
 
 def make_instant_ray() -> Backend:
@@ -229,20 +269,26 @@ def measure_ray(jobs: int = 40) -> None:
         )
 
 
-def measure_rival(trials: int) -> None:
-    """Ray Tune with its OptunaSearch, as its documentation shows it, on trials that end at once."""
+def compare_rival() -> None:
+    """How many trials that end at once OptunaSearch does in five minutes, and how long as many take here."""
+    done, seconds = measure_rival()
+    print(f"OptunaSearch: {done} trials in {seconds:.1f} s, {done / seconds:.1f} a second", flush=True)
+    (ours,) = measure_driver("ray", [done])
+    print(f"ours takes {ours.wall_s:.1f} s for as many: {seconds / ours.wall_s:.1f} times as fast")
+
+
+def measure_rival() -> tuple[int, float]:
+    """Ray Tune with its OptunaSearch, as its documentation shows it: trials done, and seconds."""
     import ray
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
     def train(config: dict[str, Any]) -> None:
-        tune.report({"accuracy": 0.5, "flops": 1.0})
+        values = config.values()
+        tune.report({"accuracy": 0.5 + (hash(tuple(values)) % 1000) / 2000, "flops": float(sum(values))})
 
-    if not ray.is_initialized():
-        ray.init(
-            address="local", num_cpus=NUM_WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-        )
+    ray.init(address="local", num_cpus=NUM_WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     sampler = optuna.samplers.RandomSampler(seed=0)
     search = OptunaSearch(define, metric=["accuracy", "flops"], mode=["max", "min"], sampler=sampler)
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +296,7 @@ def measure_rival(trials: int) -> None:
             tune.with_resources(train, {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=ConcurrencyLimiter(search, NUM_WORKERS),
-                num_samples=trials,
+                num_samples=RIVAL_TRIALS,
                 reuse_actors=True,
                 time_budget_s=RIVAL_S,
             ),
@@ -259,21 +305,15 @@ def measure_rival(trials: int) -> None:
         start = time.perf_counter()
         results = tuner.fit()
         seconds = time.perf_counter() - start
-    done = sum(bool(result.metrics) and "accuracy" in result.metrics for result in results)
-    print(f"OptunaSearch: {done} of {trials} trials in {seconds:.1f} s, {done / seconds:.0f} a second")
+    ray.shutdown()
+    return sum(bool(result.metrics) and "accuracy" in result.metrics for result in results), seconds
 
 
 def define(trial: optuna.Trial) -> None:
     """The same decisions; at the module's top, because OptunaSearch pickles it."""
-    space = SearchSpace(SPACE, in_channels=1, num_classes=10, resolution=8)
-    space.decide(lambda decision: suggest(trial, decision))
-
-
-def suggest(trial: optuna.Trial, decision: Any) -> Any:
-    """A decision's value by Optuna's names."""
-    from search.study import _suggest
-
-    return _suggest(trial, decision)
+    for layer in range(len(SPACE["layers"])):
+        for name in ("channels", "kernel_size"):
+            trial.suggest_categorical(f"layers.{layer}.{name}", LAYER[name]["choice"])
 
 
 def measure_gpu(jobs: int = 16, epochs: int = 30) -> None:

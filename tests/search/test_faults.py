@@ -95,7 +95,7 @@ class Cluster:
     def workers(self, node: int) -> list[int]:
         """The process ids of the actors that train on a node."""
         # Ray names an actor's process after its class, and while it runs a method after Tune's class around it
-        names = ("ray::_Worker", "ray::_Inner")
+        names = ("ray::RayWorker", "ray::_Inner")
         return [pid for pid in children(self.raylet(node)) if command_of(pid).startswith(names)]
 
     def kill_raylet(self, node: int) -> None:

@@ -27,6 +27,8 @@ from search.storage import DATABASE, open_study
 from spaces import SearchSpace, build, cost, decode
 from spaces.reference import read_yaml
 
+from .faulty import FAULTY
+
 TINY = """
 width_multiplier: {choice: [0.5, 1.0, 1.5, 2.0]}
 layers:
@@ -328,45 +330,9 @@ def test_a_second_driver_on_the_same_study_is_refused(home: Path) -> None:
     process.communicate()
 
 
-BLOCK = """
-import os, signal, time
-import torch
-from torch import nn
-import spaces
-
-class Faulty(nn.Module):
-    def __init__(self, in_channels, out_channels, stride=1, *, fault="none"):
-        super().__init__()
-        self.fault = fault
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride)
-
-    def forward(self, x):
-        if self.training and x.device.type != "meta":
-            if self.fault == "raises":
-                raise RuntimeError("the block's own words")
-            if self.fault == "dies":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.fault == "diverges":
-                return self.conv(x) * float("nan")
-            if self.fault == "memory":
-                torch.empty(2**50)
-            if self.fault == "crowded" and len(x) > 32:
-                torch.empty(2**50)
-            if self.fault == "grows":
-                self.kept = []
-                while True:
-                    self.kept.append(torch.ones(2**20))
-            if self.fault == "hangs":
-                time.sleep(10_000)
-        return self.conv(x)
-
-spaces.BLOCKS["faulty"] = Faulty
-"""
-
-
 def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> None:
     """A user's own block from the command line, which fails in every way there is."""
-    (home / "my_blocks.py").write_text(BLOCK)
+    (home / "my_blocks.py").write_text(FAULTY)
     (home / "own" / "space" / "faulty.yaml").write_text(
         "layers: [{block: faulty, channels: 8, fault: {choice: [none, raises, dies, diverges, memory, crowded, grows, hangs]}}]"
     )
@@ -415,7 +381,7 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
 
 def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Path) -> None:
     sys.path.insert(0, str(home))
-    (home / "my_other_blocks.py").write_text(BLOCK.replace('"faulty"', '"counted"'))
+    (home / "my_other_blocks.py").write_text(FAULTY.replace('"faulty"', '"counted"'))
     __import__("my_other_blocks")
     space = SearchSpace(
         {"layers": [{"block": "counted", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=10, resolution=8

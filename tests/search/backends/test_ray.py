@@ -16,36 +16,12 @@ from search.backends.base import Backend, BackendSettings, EpochDone, Event, Fin
 from search.data import Data, load
 from spaces import InputError
 
+from ..faulty import FAULTY
 from .test_local import make_job
 
 set_up_ray(only_here=True)
 ray = pytest.importorskip("ray")
 from search.backends.ray import RayBackend  # noqa: E402
-
-FAULTS = """
-import os, time
-import torch
-from torch import nn
-import spaces
-
-class RayFault(nn.Module):
-    def __init__(self, in_channels, out_channels, stride=1, *, fault="none"):
-        super().__init__()
-        self.fault = fault
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride)
-
-    def forward(self, x):
-        if self.training and x.device.type != "meta":
-            if self.fault == "hangs":
-                time.sleep(10_000)
-            if self.fault == "grows":
-                self.kept = []
-                while True:
-                    self.kept.append(torch.ones(2**20, device=x.device))
-        return self.conv(x)
-
-spaces.BLOCKS["ray_fault"] = RayFault
-"""
 
 Start = Callable[..., Backend]
 
@@ -59,7 +35,7 @@ def data() -> Data:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Makes backends in one cluster, which ends with the last test; a user's own block is among what workers import."""
     folder = tmp_path_factory.mktemp("modules")
-    (folder / "ray_faults.py").write_text(FAULTS)
+    (folder / "ray_faults.py").write_text(FAULTY)
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(folder))
     backends: list[Backend] = []
@@ -142,7 +118,7 @@ def test_a_lost_trial_is_told_of_and_goes_on_from_its_last_epoch(data: Data, sta
 
 def faulty_job(number: int, fault: str) -> Job:
     job = make_job(number, epochs=1)
-    job.architecture["layers"][0] = {"block": "ray_fault", "channels": 8, "fault": fault}
+    job.architecture["layers"][0] = {"block": "faulty", "channels": 8, "fault": fault}
     return job
 
 
@@ -155,16 +131,16 @@ def test_what_hangs_is_ended(data: Data, start: Start) -> None:
     assert (event.outcome.failure or "").startswith("time limit")
 
 
-def test_what_takes_too_much_memory_fails_alone(data: Data, start: Start) -> None:
+def test_what_diverges_or_takes_too_much_memory_fails_alone(data: Data, start: Start) -> None:
     backend = start(data, workers=1, trial_memory_mb=500)
     outcomes = []
-    for number, fault in enumerate(("grows", "none", "grows")):
+    for number, fault in enumerate(("grows", "diverges", "none", "grows")):
         backend.start(faulty_job(number, fault))
         outcomes += [event.outcome for event in collect(backend, 1) if isinstance(event, Finished)]
     backend.close()
-    assert [outcome.state for outcome in outcomes] == ["failed", "complete", "failed"]
-    assert (outcomes[0].failure or "").startswith("out of memory")
-    assert (outcomes[2].failure or "").startswith("out of memory")
+    assert [outcome.state for outcome in outcomes] == ["failed", "failed", "complete", "failed"]
+    kinds = [(outcome.failure or "").partition(":")[0] for outcome in outcomes]
+    assert kinds == ["out of memory", "diverged", "", "out of memory"]
 
 
 def test_actors_that_cannot_start_end_the_search(data: Data, start: Start) -> None:
