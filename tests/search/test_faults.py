@@ -219,6 +219,26 @@ def test_a_lost_node_and_a_killed_worker_cost_no_trial(home: Path, cluster: Clus
     assert "starts again: worker lost" in out
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_an_interrupted_search_on_ray_goes_on_where_it_was(home: Path, number: signal.Signals) -> None:
+    folder = home / "results" / "quick"
+    arguments = [*SEARCH, "trials=30", "workers=1", "train.epochs=40"]
+    process = start(home, *arguments, "backend=ray")
+    wait_for(process, folder, 1, TrialState.COMPLETE)
+    # a terminal's Ctrl-C is for Ray's processes too; a batch system ends the command alone
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    assert "same command" in out
+    tally = Tally(folder)
+    tally.note()
+    assert {t.state for t in tally.trials()} == {TrialState.COMPLETE, TrialState.WAITING}
+    trials = sum("duplicate_of" not in t.user_attrs for t in tally.trials())
+    run(home, *arguments, f"trials={trials}")
+    tally.conclude(f"{number.name} on Ray", trials=trials)
+
+
 def test_a_driver_without_the_clusters_token_is_refused(
     home: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

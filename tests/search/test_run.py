@@ -59,6 +59,7 @@ def start(home: Path, *arguments: str, module: str = "search.run") -> subprocess
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
+        start_new_session=True,  # a process group of its own: Ctrl-C is for all of that
         # in the background of a shell script Ctrl-C is ignored, and children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+import search.backends
 from search.backends import make_backend, set_up_ray
 from search.backends.base import Backend, BackendSettings, EpochDone, Event, Finished, Job, Lost, evaluate
 from search.data import Data, load
@@ -167,6 +169,12 @@ def test_trials_share_a_gpu_and_run_out_of_memory_alone(data: Data, start: Start
     backend.close()
     assert outcomes[0].state == "complete"
     assert (outcomes[1].failure or "").startswith("out of memory")
+
+
+def test_ray_up_takes_the_documented_cluster() -> None:
+    util = pytest.importorskip("ray.autoscaler._private.util")
+    documented = yaml.safe_load((Path(search.backends.__file__).parent / "ray-cluster.yaml").read_text())
+    util.validate_config(util.prepare_config(documented))  # what `ray up` does before it asks the cloud for anything
 
 
 def test_the_cluster_listens_on_the_loopback_address_alone(start: Start, data: Data) -> None:
