@@ -241,7 +241,11 @@ def open_target(device: Device, space: SearchSpace, stored: Mapping[str, Any], c
         InputError: the device is not there, or cannot run the space.
     """
     if LATENCY_TABLE in stored:
-        return Target.unpack(device, stored[LATENCY_TABLE])
+        target = Target.unpack(device, stored[LATENCY_TABLE])
+        if not target.is_here:
+            words = f"Latency is predicted for the study's device, {in_words(target.identity)}, as measured when it began"
+            console.print(words, highlight=False, soft_wrap=True)
+        return target
     where = in_words(identify(device).identity)
     with MeasuringBar(console, "blocks and networks", where, device.budget_s) as bar:
         target = Target.prepare(device, space, bar.update)

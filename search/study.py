@@ -46,6 +46,7 @@ NUM_REFERENCE = 1000
 MAY_CHANGE = (
     "device.table",
     "device.budget_s",
+    "device.is_here",
     "trials",
     "workers",
     "backend",

@@ -112,14 +112,14 @@ class Target:
 
     @classmethod
     def unpack(cls, device: Device, packed: str) -> Target:
-        """The target of a study that goes on.
-
-        Raises:
-            InputError: as `identify`.
-        """
+        """The target of a study that goes on, be it here or on another machine than it was begun on."""
         table = Table(None)
         table.read(zlib.decompress(base64.b85decode(packed)).decode(), "the study's storage")
-        return cls(device, identify(device), table)
+        try:
+            here = describe(device, device.open())
+        except InputError:  # the study's device is another, whose runtime need not run here
+            here = {}
+        return cls(device, Identified(table.identity, here == table.identity), table)
 
     def pack(self) -> str:
         """The measurements it predicts from, as text that a storage holds."""

@@ -99,6 +99,10 @@ def test_what_was_packed_predicts_the_same(brought: Device, small_space: SearchS
         after.predictor.predict(architectures).latency_ms, before.predictor.predict(architectures).latency_ms, rtol=1e-3
     )
     assert after.pack() == packed
+    # on another machine, whatever that has: the study's device stays what it is
+    for device in (Device("torch"), Device("cuda"), Device("onnxruntime")):
+        elsewhere = Target.unpack(device, packed)
+        assert (elsewhere.identity, elsewhere.is_here) == (ELSEWHERE, False)
 
 
 def test_time_that_is_up_leaves_a_table_to_go_on_with(tmp_path: Path, small_space: SearchSpace, quick: None) -> None:
