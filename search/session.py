@@ -301,7 +301,10 @@ def compare(configs: Sequence[RunConfig]) -> None:
     frame = sweep_frame([read_study(study) for study in studies])
     place = Path(configs[0].results_dir) / "sweep.csv"
     replace_file(place, frame.to_csv(index=False))
-    Console().print(sweep_summary(frame, str(place)))
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a pipe has no width: no heading needs to be broken
+    console.print(sweep_summary(frame, str(place)))
 
 
 def _next_command(trials: int, interrupted: bool) -> str:
