@@ -243,7 +243,9 @@ def open_target(device: Device, space: SearchSpace, stored: Mapping[str, Any], c
     if LATENCY_TABLE in stored:
         target = Target.unpack(device, stored[LATENCY_TABLE])
         if not target.is_here:
-            words = f"Latency is predicted for the study's device, {in_words(target.identity)}, as measured when it began"
+            words = (
+                f"Latency is predicted for the study's device, {in_words(target.identity)}, as measured when it began"
+            )
             console.print(words, highlight=False, soft_wrap=True)
         return target
     where = in_words(identify(device).identity)
