@@ -1,4 +1,4 @@
-"""The command lines that go on from a study: to train a network of its in full, and to export it."""
+"""The command lines that go on from a study: to write its tables, to train a network of its in full, and to export it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search.config.overrides import without_password
 from spaces.reference import CONF, read_yaml
 
 _FILES = {"digits": "digits", "hub": "cifar10", "folder": "folder", "parquet": "parquet"}
 """The project's own file of conf/data/ for each source, where the study used one that is not found here."""
+
+
+def report_command(study: str, results_dir: str, storage: str | None) -> str:
+    """The command that writes a study's tables, front and page."""
+    arguments = [f"study={written(study)}", f"results_dir={written(results_dir)}"]
+    if storage is not None:
+        arguments.append(f"storage={written(without_password(storage))}")
+    return shlex.join(["python", "-m", "search.report", *arguments])
 
 
 def train_command(architecture: str, folder: str, config: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:

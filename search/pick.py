@@ -16,6 +16,7 @@ from search.commands import train_command
 from search.config import import_user_modules, run_command
 from search.objective import Objective
 from search.report import network_file
+from search.reporting.console import make_console
 from search.reporting.files import replace_file
 from search.reporting.layers import Profile
 from search.reporting.tables import completed, judged
@@ -62,7 +63,7 @@ def pick(config: dict[str, Any]) -> None:
     import_user_modules(config["imports"])
     study = load_study(config["study"], config["results_dir"], config["storage"])
     objective = read_objective(study, config["objective"]) if config["by"] == "reward" else None
-    console = Console()
+    console = make_console()
     best, architecture = choose(study, budgets, objective, console)
     path = Path(config["output"] or study.folder / "pick.yaml")
     figures = {"accuracy": best.accuracy, **best.costs}
@@ -70,8 +71,6 @@ def pick(config: dict[str, Any]) -> None:
         replace_file(path, network_file(study.name, best.number, figures, study.description(best.number)))
     except OSError as error:
         raise InputError(f"output: cannot write {path}: {error.strerror}; choose another by output=PATH") from error
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # a pipe has no width: nothing needs to be cut
     title = f"{study.name}, trial {best.number}"
     console.print(Profile.of(title, architecture).table())
     listed = ", ".join(readable_cost(name, value) for name, value in best.costs.items())

@@ -23,6 +23,7 @@ from search.latency.measuring import measure
 from search.latency.predictor import Predictor
 from search.latency.profiler import Profiler, Progress, sample
 from search.latency.table import block_keys
+from search.reporting.console import make_console
 from search.reporting.layers import Latency, Profile
 from spaces import Architecture, InputError, SearchSpace, decode
 from spaces.checks import is_number
@@ -58,9 +59,7 @@ def profile(config: dict[str, Any]) -> None:
         raise InputError(f"guidelines={config['guidelines']!r}: must be true or false")
     import_user_modules(config["imports"])
     device = Device.from_config(config["device"])
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # a pipe has no width: nothing needs to be cut
+    console = make_console()
     if config["guidelines"]:
         show_guidelines(device, console)
     elif config["bundle"] is not None:

@@ -69,7 +69,7 @@ def read_record(study: optuna.Study) -> Record:
         if attributes.get("curve"):
             curves[trial.number] = tuple(attributes["curve"])
         if trial.datetime_start is not None and trial.datetime_complete is not None:
-            spans[trial.number] = (trial.datetime_start.timestamp(), trial.datetime_complete.timestamp())
+            spans[trial.number] = _span(trial)
     return Record(trials, info, study.user_attrs["config"], architectures, curves, spans)
 
 
@@ -87,6 +87,15 @@ def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:
     state = "infeasible" if "infeasible" in attributes else _STATES[trial.state]
     failure = attributes.get("failure", attributes.get("infeasible"))
     return {**trial.params, **known, "number": trial.number, "state": state, "failure": failure}
+
+
+def _span(trial: FrozenTrial) -> tuple[float, float]:
+    """When it was trained: it was asked for earlier, as proposals are made ahead of the workers."""
+    assert trial.datetime_start is not None
+    assert trial.datetime_complete is not None
+    asked, ended = trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()
+    seconds = trial.user_attrs.get("seconds") or ended - asked  # none are known of a worker that was lost
+    return max(asked, ended - seconds), ended
 
 
 def _confirmed(confirmations: Confirmations) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import yaml
 from rich.console import Console
 
-from search.backends import make_backend
+from search.backends import check_backend, make_backend
 from search.backends.base import BackendSettings
+from search.commands import report_command
 from search.config import RunConfig, import_user_modules, run_command
-from search.config.overrides import hide_password
+from search.config.overrides import hide_password, without_password
 from search.costs import Costs
 from search.data import Data, load
 from search.driver import Watcher, explore
@@ -26,6 +27,7 @@ from search.latency.device import Device, in_words
 from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
 from search.objective import COSTS, Objective
+from search.reporting.console import make_console
 from search.reporting.files import replace_file
 from search.reporting.measuring import MeasuringBar
 from search.reporting.progress import Ended, Progress, Status
@@ -94,7 +96,7 @@ def run(config: RunConfig) -> int:
         if study.stopped_early is not None:
             console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
         exhausted = study.stopped_early is not None and not interrupted
-        _report(study, folder, console, EXHAUSTED if exhausted else _next_command(config.trials, interrupted))
+        _report(config, study, folder, console, EXHAUSTED if exhausted else _next_command(config.trials, interrupted))
     if interrupted:
         raise KeyboardInterrupt
     return 0
@@ -111,6 +113,7 @@ def check_parts(config: RunConfig) -> Parts:
     device = Device.from_config(config.device)
     objective = Objective.from_config(config.objective, "flops" if device is None else "latency_ms")
     settings = BackendSettings.from_config(config.backend)
+    check_backend(settings, config.workers, config.imports)
     # these two are made when the study is known; what is wrong with them is said before it exists
     make_fidelity(config.fidelity, objective)
     make_sampler(config.sampler, config.seed)
@@ -276,7 +279,7 @@ def measure_front(study: Study, target: Target, console: Console) -> None:
             bar.update(Measured(done, len(wanted), unsteady))
 
 
-def _report(study: Study, folder: Path, console: Console, command: str) -> None:
+def _report(config: RunConfig, study: Study, folder: Path, console: Console, command: str) -> None:
     # imported here: the first trial need not wait for what draws the last
     from search.report import write_report
     from search.reporting.summary import print_summary
@@ -287,7 +290,7 @@ def _report(study: Study, folder: Path, console: Console, command: str) -> None:
     except OSError as error:
         raise InputError(
             f"results_dir: the tables and the page cannot be written to {folder} ({error.strerror}); the study is whole, and "
-            f"python -m search.report study={folder.name} writes them"
+            f"{report_command(config.study, config.results_dir, config.storage)} writes them"
         ) from error
     print_summary(console, trials, info, folder, command)
     if study.stopped_early is None and (waiting := study.num_enqueued):
@@ -303,10 +306,7 @@ def compare(configs: Sequence[RunConfig]) -> None:
     frame = sweep_frame([read_study(study) for study in studies])
     place = Path(configs[0].results_dir) / "sweep.csv"
     replace_file(place, frame.to_csv(index=False))
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 120)  # a pipe has no width: no heading needs to be broken
-    console.print(sweep_summary(frame, str(place)))
+    make_console().print(sweep_summary(frame, str(place)))
 
 
 def _next_command(trials: int, interrupted: bool) -> str:
@@ -314,7 +314,7 @@ def _next_command(trials: int, interrupted: bool) -> str:
     arguments = sys.argv[1:]
     if not interrupted:
         arguments = [*(a for a in arguments if not a.startswith("trials=")), f"trials={2 * trials}"]
-    command = hide_password(shlex.join(["python", "-m", "search.run", *arguments]))
+    command = shlex.join(["python", "-m", "search.run", *map(without_password, arguments)])
     return f"the same command again; it goes on where it was stopped ({command})" if interrupted else command
 
 

@@ -87,7 +87,7 @@ def open_storage(folder: Path, url: str | None) -> RDBStorage:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         raise InputError(
-            f"storage: {error}; pip install 'smallnets[postgres]' brings psycopg, for postgresql+psycopg://"
+            f"storage: {error}; pip install 'psycopg[binary]' brings what postgresql+psycopg:// needs"
         ) from error
     except (SQLAlchemyError, RuntimeError) as error:
         raise InputError(f"storage: cannot open the storage ({storage_reason(error)})") from error

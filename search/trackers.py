@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from search.config.overrides import hide_password
 from spaces.errors import InputError, did_you_mean
 
 MAX_TEXT = 500
@@ -56,9 +57,7 @@ class TensorBoard(AbstractContextManager["TensorBoard"]):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise InputError(
-                "tracker=tensorboard needs the package tensorboard: pip install 'smallnets[tensorboard]'"
-            ) from error
+            raise InputError("tracker=tensorboard needs the package tensorboard: pip install tensorboard") from error
         self._writer = SummaryWriter(folder / "tensorboard")
         self._writer.add_text("config", f"```json\n{json.dumps(parameters, indent=2, default=str)}\n```")
 
@@ -91,7 +90,7 @@ class MLflow(AbstractContextManager["MLflow"]):
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what is trained here is nobody else's business
             from mlflow.tracking import MlflowClient
         except ImportError as error:
-            raise InputError("tracker=mlflow needs the package mlflow: pip install 'smallnets[mlflow]'") from error
+            raise InputError("tracker=mlflow needs the package mlflow: pip install mlflow") from error
         self._client: Any = MlflowClient()
         note = folder / "mlflow-run"
         self._experiment = self._find_experiment()
@@ -206,7 +205,7 @@ def open_tracker(
 
 
 def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:240]
+    return hide_password(f"{type(error).__name__}: {' '.join(str(error).split())}")[:240]
 
 
 def plain(decisions: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spaces.errors import InputError
+
 if TYPE_CHECKING:
     from search.backends.base import Backend, BackendSettings
     from search.data import Data
@@ -38,6 +40,40 @@ def make_backend(settings: BackendSettings, workers: int | None, data: Data, imp
     )
 
 
+def check_backend(settings: BackendSettings, workers: int | None, imports: Sequence[str]) -> None:
+    """Finds out whether a trial can run there, before anything is made or measured. A cluster that is named is joined.
+
+    Raises:
+        InputError: it cannot.
+    """
+    from search.backends.base import choose_device
+
+    if settings.name != "ray":
+        choose_device(settings.accelerator)
+    elif settings.address is None:
+        check_room(settings)
+    else:
+        set_up_ray(only_here=False)
+        from search.backends.ray import connect
+
+        connect(settings, workers, imports)
+
+
+def check_room(settings: BackendSettings) -> None:
+    """Raises InputError where a trial needs more than this machine has."""
+    import torch
+
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    wanted = {"cpus": settings.cpus, "gpus": settings.gpus, "trial_memory_mb": settings.trial_memory_mb or 0}
+    there = {"cpus": num_cores(), "gpus": torch.cuda.device_count(), "trial_memory_mb": int(memory_mb)}
+    for key, amount in wanted.items():
+        if amount > there[key]:
+            raise InputError(
+                f"backend.{key}={amount:g}: a trial needs more than this machine has, which is {there[key]:g}; "
+                "backend.address= joins a cluster of others"
+            )
+
+
 def set_up_ray(*, only_here: bool) -> None:
     """Sets the variables that Ray and Tune read when they are imported; what the user has set stays.
 
@@ -54,6 +90,8 @@ def set_up_ray(*, only_here: bool) -> None:
         "TUNE_WARN_THRESHOLD_S": "1000000",
         "RAY_AIR_NEW_OUTPUT": "0",  # whose silence is complete
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if only_here else "1",
+        "RAY_AUTH_MODE": "token",  # not the default of all versions
+        "RAY_BACKEND_LOG_LEVEL": "fatal",  # what it cannot do is told in an error of ours
     }
     for name, value in variables.items():
         os.environ.setdefault(name, value)

@@ -67,7 +67,7 @@ class RayBackend:
         imports: modules every worker imports first.
 
     Raises:
-        InputError: there is no such cluster, or no room in it for a trial.
+        InputError: there is no such cluster.
     """
 
     def __init__(self, settings: BackendSettings, workers: int | None, data: Data, imports: Sequence[str] = ()) -> None:
@@ -416,7 +416,7 @@ def connect(settings: BackendSettings, workers: int | None, imports: Sequence[st
     """Joins the cluster at `settings.address`, or starts one on this machine that only this machine can reach.
 
     Raises:
-        InputError: it is not there, or has no room for a trial.
+        InputError: it is not there.
     """
     if ray.is_initialized():  # by an earlier job of a sweep
         return
@@ -427,6 +427,7 @@ def connect(settings: BackendSettings, workers: int | None, imports: Sequence[st
             with _modules_on_path():
                 ray.init(
                     address="local",
+                    # more workers than there are cores are the user's wish
                     num_cpus=max(num_cores(), math.ceil((workers or 1) * settings.cpus)),
                     include_dashboard=False,
                     **quiet,
@@ -436,16 +437,12 @@ def connect(settings: BackendSettings, workers: int | None, imports: Sequence[st
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
         where = "starting a cluster here" if settings.address is None else f"joining the cluster at {settings.address}"
-        raise InputError(
-            f"backend.address: {where} failed: {reason}; `ray start --head` starts a cluster, and every node and driver "
-            "needs the same token"
-        ) from error
-    if settings.address is None and cluster_capacity(settings) == 0:
-        total = ray.cluster_resources()
-        raise InputError(
-            f"backend: a trial needs {settings.cpus:g} CPUs and {settings.gpus:g} GPUs, "
-            f"this machine has {total.get('CPU', 0):g} and {total.get('GPU', 0):g}"
+        remedy = (
+            "an address is auto or host:port"
+            if "Invalid address" in reason
+            else "`ray start --head` starts a cluster, and every node and driver needs the same token"
         )
+        raise InputError(f"backend.address: {where} failed: {reason}; {remedy}") from error
 
 
 def cluster_capacity(settings: BackendSettings) -> int:

@@ -250,6 +250,9 @@ def test_a_driver_without_the_clusters_token_is_refused(
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(other))
     said = run(home, *SEARCH, "backend=ray", f"backend.address={cluster.address}", status=2)
     assert "the same token" in said
+    said = run(home, *SEARCH, "backend=ray", "backend.address=nonsense", status=2)
+    assert "host:port" in said
+    assert not (home / "results").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

@@ -22,6 +22,8 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from search.records import read_record
+from search.reporting.figures import gather_effort
 from search.session import command
 from search.storage import DATABASE, open_study
 from spaces import SearchSpace, build, cost, decode
@@ -144,6 +146,11 @@ def test_a_search_leaves_everything_it_promises_and_resumes(home: Path) -> None:
 
     before = finished(folder)
     again = run(home, *QUICK, "trials=6", "workers=1")
+    effort = gather_effort(read_record(open_study(folder, None, "quick")))
+    assert {bar.lane for bar in effort.bars} <= {0, 1}  # two workers, and then one
+    for bar in effort.bars:
+        (seconds,) = trials.loc[trials["number"] == bar.number, "seconds"].tolist() or [bar.end - bar.start]
+        assert bar.end - bar.start == pytest.approx(seconds, abs=0.01)
     assert "6/6 done" in again
     after = finished(folder)
     assert {number: after[number] for number in before} == before
@@ -407,6 +414,9 @@ def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Pa
         (["space.layers.0.stride=16"], ["stride 16", "below one pixel"]),
         (["space.width_multiplier=1", "space.layers.1={block: conv, channels: 10, groups: 4}"], ["layers.1", "10", "8 or 12"]),
         (["backend.accelerator=gpu"], ["backend.accelerator", "gpu", "auto, cpu, cuda"]),
+        (["backend=ray", "backend.cpus=9999"], ["backend.cpus=9999", "this machine"]),
+        (["backend=ray", "backend.gpus=99"], ["backend.gpus=99", "this machine"]),
+        (["backend=ray", "backend.trial_memory_mb=1000000000"], ["backend.trial_memory_mb", "this machine"]),
         (["backend.retries=-1"], ["backend.retries", "-1"]),
         (["data=folder", "data.path=nowhere"], ["nowhere"]),
         (["objective.max_flops=1"], ["max_flops", "0%"]),

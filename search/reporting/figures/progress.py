@@ -158,7 +158,7 @@ class Bar(NamedTuple):
     number: int
     kind: str
     lane: int
-    """The worker, as far as can be told: trials that overlap are in different lanes."""
+    """The worker, as far as can be told: trials that overlap by more than `_BOOKING_S` are in different lanes."""
     start: float
     end: float
     """Seconds of wall time since the first trial began, pauses left out."""
@@ -174,6 +174,8 @@ class EffortInfo(NamedTuple):
 
 
 _BETWEEN = "between"
+_BOOKING_S = 0.2
+"""A worker's next trial may begin this long before the last one's end is recorded."""
 
 
 def gather_effort(record: Record) -> EffortInfo:
@@ -186,7 +188,7 @@ def gather_effort(record: Record) -> EffortInfo:
     lanes: list[float] = []
     bars = []
     for number, start, end in zip(ordered, starts, ends):
-        free = [i for i, until in enumerate(lanes) if until <= start + 1e-6]
+        free = [i for i, until in enumerate(lanes) if until <= start + _BOOKING_S]
         lane = free[0] if free else len(lanes)
         lanes[lane : lane + 1] = [end]
         bars.append(Bar(number, kinds[number], lane, start, end))

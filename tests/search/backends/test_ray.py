@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,6 +177,17 @@ def test_ray_up_takes_the_documented_cluster() -> None:
     util = pytest.importorskip("ray.autoscaler._private.util")
     documented = yaml.safe_load((Path(search.backends.__file__).parent / "ray-cluster.yaml").read_text())
     util.validate_config(util.prepare_config(documented))  # what `ray up` does before it asks the cloud for anything
+
+
+def test_the_cluster_refuses_whoever_has_not_its_token(start: Start, data: Data) -> None:
+    start(data)
+    address = ray.get_runtime_context().gcs_address
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64}
+    code = f"import ray; ray.init(address={address!r}, log_to_driver=False); print('let in')"
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert said.returncode != 0
+    assert "let in" not in said.stdout
+    assert "uthentication" in said.stderr
 
 
 def test_the_cluster_listens_on_the_loopback_address_alone(start: Start, data: Data) -> None:
