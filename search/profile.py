@@ -32,6 +32,9 @@ from spaces.reference import read_yaml
 
 FORMATS = ("table", "json")
 
+ENOUGH_BLOCKS = 100
+"""Of a table, to predict a network's blocks before they are measured."""
+
 EXAMPLES = [
     "python -m search.profile network=mobilenet_v2 network.width_multiplier=0.5",
     "python -m search.profile network=mobilenet_v2 device=onnxruntime page=mobilenet_v2.html",
@@ -119,10 +122,11 @@ def measure_network(device: Device, architecture: Architecture) -> Latency:
     profiler = Profiler(device)
     table = profiler.table
     keys = block_keys(architecture)
-    new = [key for key in dict.fromkeys(keys) if key not in table.blocks]
-    profiler.measure_blocks(new)
     table.networks.pop(architecture.digest, None)
-    predictor = Predictor(table)
+    # as a search would predict it, which has not measured these blocks; from them alone where too little else is known
+    before = Predictor(table) if len(table.blocks) >= ENOUGH_BLOCKS else None
+    profiler.measure_blocks([key for key in dict.fromkeys(keys) if key not in table.blocks])
+    predictor = before or Predictor(table)
     predicted = predictor.by_layer(architecture)
     [error] = predictor.predict([architecture]).error
     [whole] = profiler.measure_networks([architecture])
@@ -157,7 +161,7 @@ def profile_space(config: dict[str, Any], device: Device | None, console: Consol
     with ProgressBar(*columns, console=console) as bar:
         task = bar.add_task("", total=None)
         end = profiler.extend(
-            space,
+            sample(space),
             float("inf") if budget is None else budget,
             lambda progress: bar.update(task, completed=progress.done, total=progress.total),
         )

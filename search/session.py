@@ -6,11 +6,12 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from optuna.storages import InMemoryStorage
 from rich.console import Console
 
 from search.backends import check_backend, make_backend
@@ -135,6 +136,8 @@ def open_run(
     seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
     sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
     stored = attributes(storage, config.study)
+    if parts.device is not None and not stored:
+        check_limits(objective, space)
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
     described = describe(config, parts.data, objective, target)
     study = Study(
@@ -231,6 +234,17 @@ def describe(config: RunConfig, data: Data, objective: Objective, target: Target
     return described
 
 
+def check_limits(objective: Objective, space: SearchSpace) -> None:
+    """Tries the limits on costs that are known without a device, before it is measured for a minute.
+
+    Raises:
+        InputError: no architecture found keeps them.
+    """
+    exact = replace(objective, cost="flops", target=None, max_latency_ms=None)
+    if exact.limits:
+        Study(space, exact, make_sampler({"name": "random"}, 0), InMemoryStorage(), trials=1)
+
+
 def open_target(device: Device, space: SearchSpace, stored: Mapping[str, Any], console: Console) -> Target:
     """The device that is searched for: measured now, or as the study that goes on knows it.
 
@@ -251,11 +265,14 @@ def open_target(device: Device, space: SearchSpace, stored: Mapping[str, Any], c
             )
             console.print(words, highlight=False, soft_wrap=True)
         return target
-    where = in_words(identify(device).identity)
+    if device.table is not None and not Path(device.table).exists():
+        console.print(f"There is no {device.table} yet: it is made, for this machine.", highlight=False, soft_wrap=True)
+    identified = identify(device)
+    where = in_words(identified.identity)
     with MeasuringBar(console, "blocks and networks", where, device.budget_s) as bar:
-        target = Target.prepare(device, space, bar.update)
+        target = Target.prepare(device, identified, space, bar.update)
     if not target.is_here:
-        words = f"Latency is predicted for another device, {where}, from {device.table}"
+        words = f"Latency is predicted for another device, {where}, from {device.table}, which holds {target.covers}."
         console.print(words, highlight=False, soft_wrap=True)
     return target
 

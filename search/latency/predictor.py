@@ -32,8 +32,12 @@ Array = NDArray[np.float64]
 
 FEW = 8
 """Measured blocks of one type below which it shares a model with all types."""
-MANY = 200
+MANY = 600
 """Blocks of one type that a model uses at most: the fit takes the cube of their number."""
+TO_CHOOSE = 160
+"""Of these the ones that its length scales are chosen by: that takes the cube of their number many times."""
+UNCALIBRATED = 0.3
+"""Relative error of plain sums: each block is timed with a call and two layers around it, which a network has once."""
 PULL = 0.5
 """How strongly the calibration holds a type's weight at the common one; 0.1 is a network that is wrong by a tenth."""
 
@@ -82,7 +86,7 @@ class Predictor:
         self._parts: dict[BlockKey, _Part] = {}
         self._types = {block: position for position, block in enumerate(by_type)}
         self._weights = np.array([1.0] * len(self._types) + [0.0, 0.0, 0.0])
-        self._spread = 0.0
+        self._spread = UNCALIBRATED
         measured = list(table.networks.values())
         if measured:
             unsteady = np.array([m.iqr_ms / (STEADY * m.median_ms) for _, m in measured])
@@ -128,7 +132,7 @@ class Predictor:
 
     @property
     def calibration_error(self) -> float:
-        """Relative error on the networks of the table, beside what its blocks' errors bring; 0 where it has no networks."""
+        """Relative error on networks of the table that were left out, beside what its blocks' errors bring."""
         return self._spread
 
     def predict_blocks(self, keys: Iterable[BlockKey]) -> Prediction:
@@ -216,6 +220,12 @@ class Predictor:
             residual = np.abs(design @ solution - 1)
             width = max(0.01, 1.5 * float(np.median(residual)))
             importance = trust * np.sqrt(np.minimum(1, width / np.maximum(residual, 1e-12)))  # Huber's
+        # the error of each network predicted from the others
+        weighted = design * importance[:, None]
+        inverse = np.linalg.inv(left.T @ left)
+        leverage = np.minimum(np.einsum("ij,jk,ik->i", weighted, inverse, weighted), 0.99)
+        residual = residual / (1 - leverage)
+        width = max(0.01, 1.5 * float(np.median(residual)))
         self._weights = np.concatenate((solution[0] + solution[1 : types + 1], solution[types + 1 :]))
         # 1.48 medians are a standard deviation, whatever a few outliers do
         self._spread = max(
@@ -247,7 +257,8 @@ class BlockModel:
         self._x = (raw[:, varied] - self._centre) / self._scale
         self._mean = float(log_ms.mean())
         self._y, self._given = log_ms - self._mean, noise
-        self._choose()
+        few = np.unique(np.linspace(0, len(log_ms) - 1, TO_CHOOSE).astype(int))
+        self._choose(self._x[few], self._y[few], self._given[few])
         inverse = np.linalg.inv(self._covariance(self._x, self._x) + np.diag(self._noise + self._given**2))
         self._inverse, self._alpha = inverse, inverse @ self._y
         left_out = np.abs(self._alpha / np.diag(inverse))  # equation 5.12
@@ -263,16 +274,15 @@ class BlockModel:
         # the process's own scale is a guess; its leave-one-out error is measured
         return self._mean + cross @ self._alpha, np.maximum(np.sqrt(np.maximum(variance, 0)), self.loo_error)
 
-    def _choose(self) -> None:
+    def _choose(self, x: Array, y: Array, given: Array) -> None:
         """Finds the length scales, the noise and the amplitudes by climbing the posterior density of their logarithms."""
-        x, y = self._x, self._y
         features = x.shape[1]
         spread = max(float(y.std()), 0.05)
         expected = np.log(
             [*[0.5 / math.sqrt(max(1, features))] * features, 0.04, spread, spread / math.sqrt(features + 1)]
         )
         width = np.array([*[1.0] * features, 1.0, 1.0, 1.5])
-        linear, given = x @ x.T + 1, self._given**2
+        linear, given = x @ x.T + 1, given**2
 
         def loss(theta: Array) -> tuple[float, Array]:
             squares = np.exp(2 * theta)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,28 +13,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search.latency.device import Device, describe, table_path
-from search.latency.measuring import Measurement, Run, measure
+from search.latency.measuring import STEADY, Measurement, Pace, Run, measure
 from search.latency.predictor import describe_blocks
-from search.latency.runtimes import Shape, UnsupportedError
+from search.latency.runtimes import Runtime, Shape, UnsupportedError
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
 from spaces import Architecture, SearchSpace, build
 from spaces.costs import build_block
 from spaces.errors import InputError
 
-NUM_BLOCKS = 300
-"""Distinct blocks of a space that are measured; where it has more, the ones a seeded random draw meets first."""
+NUM_BLOCKS = 1500
+"""Distinct blocks of a space that are measured at the most."""
 NUM_COMMON = 40
 """Of these the ones that most networks have, which most errors would come from."""
-NUM_MET = 800
+NUM_MET = 1500
 """Random networks whose blocks are chosen from."""
-NUM_NETWORKS = 24
+NUM_NETWORKS = 80
 """Whole networks of a space that are measured, to calibrate the sum of their blocks."""
 NETWORKS_SHARE = 0.3
 """Share of a limited time that is kept for whole networks."""
 TOGETHER = 12
-"""How many are timed in turn, so that their rounds lie apart; the table is saved after each dozen."""
+"""How many are timed in turn, so that their rounds lie apart."""
 BLOCK_BUDGET_S, NETWORK_BUDGET_S = 0.3, 1.0
 """Seconds that one round of timing may take."""
+SAVE_S = 2.0
+"""Seconds after which the table is saved while it grows: what a kill can cost."""
 
 
 class Progress(NamedTuple):
@@ -47,59 +50,81 @@ class Progress(NamedTuple):
     """Measurements of this run during which something else ran on the device."""
 
 
+class Sample(NamedTuple):
+    """What of a space is worth measuring."""
+
+    keys: list[BlockKey]
+    """Distinct blocks; any first part of them stands for all."""
+    networks: list[Architecture]
+    """Whole networks."""
+
+
 class Profiler:
     """Measures blocks and networks on a device and keeps what it finds.
 
     Args:
         device: the device, which is this machine.
+        runtime: the device's, where it is open already.
 
     Raises:
         InputError: its runtime is not installed or lacks its hardware; its table is damaged or of another device.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, runtime: Runtime | None = None) -> None:
         self.device = device
-        self._runtime = device.open()
+        self._runtime = runtime or device.open()
         identity = describe(device, self._runtime)
         self.table = Table(table_path(device, identity), identity)
+        self._saved_s = time.monotonic()
 
     def extend(
         self,
-        space: SearchSpace,
+        wanted: Sample,
         budget_s: float = float("inf"),
         watch: Callable[[Progress], None] = lambda progress: None,
     ) -> Progress:
-        """Measures what the table lacks of a space; stops when the time is up, and goes on there the next time.
+        """Measures what the table lacks of a sample; stops when the time is up, and goes on there the next time.
 
         Args:
-            space: whose blocks.
+            wanted: blocks and networks.
             budget_s: seconds; what is being measured when they end is finished.
             watch: told how far it is, at the start and after every few measurements.
 
         Raises:
             UnsupportedError: a block that the device's runtime cannot run.
         """
-        keys, networks = sample(space)
+        keys, networks = wanted
         new_keys = [key for key in keys if key not in self.table.blocks]
         new_networks = [network for network in networks if network.digest not in self.table.networks]
         total, unsteady = len(keys) + len(networks), 0
         done = total - len(new_keys) - len(new_networks)
         start = time.monotonic()
         watch(Progress(done, total, unsteady))
+        if done == total:
+            return Progress(done, total, unsteady)
         kept_back = NETWORKS_SHARE if new_networks else 0.0
         jobs: list[tuple[float, Sequence[Any], Callable[[Any], list[Measurement]]]] = [
             (1 - kept_back, new_keys, self.measure_blocks),
             (1.0, new_networks, self.measure_networks),
         ]
-        for share, wanted, measure_them in jobs:
-            for first in range(0, len(wanted), TOGETHER):
-                if time.monotonic() - start >= share * budget_s:
-                    break
-                measured = measure_them(wanted[first : first + TOGETHER])
-                self.table.save()
-                done += len(measured)
-                unsteady += sum(not one.steady for one in measured)
-                watch(Progress(done, total, unsteady))
+        try:
+            for share, new, measure_them in jobs:
+                paces = []
+                for first in range(0, len(new), TOGETHER):
+                    if time.monotonic() - start >= share * budget_s:
+                        break
+                    paces.append(self._pace.best_ms)
+                    measured = measure_them(new[first : first + TOGETHER])
+                    self._save(SAVE_S)
+                    done += len(measured)
+                    unsteady += sum(not one.steady for one in measured)
+                    watch(Progress(done, total, unsteady))
+                for number, pace in enumerate(paces):
+                    # before it was known how fast the device can be
+                    if pace > (1 + STEADY) * self._pace.best_ms and time.monotonic() - start < share * budget_s:
+                        measure_them(new[number * TOGETHER : (number + 1) * TOGETHER])
+        finally:
+            self._save()
         return Progress(done, total, unsteady)
 
     def measure_blocks(self, keys: Sequence[BlockKey]) -> list[Measurement]:
@@ -108,7 +133,7 @@ class Profiler:
         Raises:
             UnsupportedError: a block that the device's runtime cannot run.
         """
-        measured = measure([self._load_block(key) for key in keys], BLOCK_BUDGET_S)
+        measured = measure([self._load_block(key) for key in keys], BLOCK_BUDGET_S, pace=self._pace)
         self.table.blocks |= zip(keys, measured)
         return measured
 
@@ -118,9 +143,23 @@ class Profiler:
         Raises:
             UnsupportedError: a network that the device's runtime cannot run.
         """
-        measured = measure([self._load_network(architecture) for architecture in architectures], NETWORK_BUDGET_S)
+        runs = [self._load_network(architecture) for architecture in architectures]
+        measured = measure(runs, NETWORK_BUDGET_S, pace=self._pace)
         self.table.networks |= {a.digest: (a, one) for a, one in zip(architectures, measured)}
         return measured
+
+    @cached_property
+    def _pace(self) -> Pace:
+        pace = Pace(self._runtime.load(nn.Conv2d(32, 32, 3, padding=1), [(1, 32, 16, 16)]))
+        for _ in range(100):  # some tens of milliseconds, by which most slow moments have passed
+            pace.slowness()
+        return pace
+
+    def _save(self, after_s: float = 0.0) -> None:
+        """Saves the table, unless that was done less than so many seconds ago."""
+        if time.monotonic() - self._saved_s >= after_s:
+            self.table.save()
+            self._saved_s = time.monotonic()
 
     def load(self, module: nn.Module, shapes: Sequence[Shape]) -> Run:
         """A function that runs a module of any kind on the device, to be timed."""
@@ -172,7 +211,7 @@ class InContext(nn.Module):
         return nn.functional.adaptive_avg_pool2d(y, 1) if y.dim() == 4 else y
 
 
-def sample(space: SearchSpace) -> tuple[list[BlockKey], list[Architecture]]:
+def sample(space: SearchSpace) -> Sample:
     """The blocks and the networks of a space that are worth measuring: the same ones every time.
 
     Returns:
@@ -183,7 +222,7 @@ def sample(space: SearchSpace) -> tuple[list[BlockKey], list[Architecture]]:
     networks = _distinct(space.random(rng).architecture for _ in range(NUM_NETWORKS))
     met = Counter(key for _ in range(NUM_MET) for key in set(block_keys(space.random(rng).architecture)))
     keys = [key for key, _ in met.most_common()]
-    return [keys[i] for i in spread(describe_blocks(keys), NUM_BLOCKS, NUM_COMMON)], networks
+    return Sample([keys[i] for i in spread(describe_blocks(keys), NUM_BLOCKS, NUM_COMMON)], networks)
 
 
 def spread(x: NDArray[np.float64], count: int, given: int = 1) -> list[int]:

@@ -57,14 +57,18 @@ def machine() -> str:
 
 
 def cpu_model() -> str:
-    """The name the CPU, or the board around it, gives itself."""
-    for source in ("/proc/cpuinfo", "/proc/device-tree/model"):
-        try:
-            text = Path(source).read_text(encoding="utf-8").strip("\0\n")
-        except (OSError, UnicodeDecodeError):
-            continue
-        lines = text.splitlines() if source.endswith("cpuinfo") else [f"Model: {text}"]
-        for line in lines:
-            if line.startswith(("model name", "Model", "Hardware")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """The name the CPU, or the board around it, gives itself, and the numbers of its generation, which names leave out."""
+    lines = _read("/proc/cpuinfo").splitlines()[::-1]  # of several processors the first counts
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    names = [fields.get("model name"), fields.get("Model"), fields.get("Hardware"), _read("/proc/device-tree/model")]
+    name = next(filter(None, names), platform.processor() or platform.machine())
+    keys = ("cpu family", "model", "stepping", "CPU implementer", "CPU part")
+    numbers = " ".join(f"{key.split()[-1]} {fields[key]}" for key in keys if key in fields)
+    return f"{name} ({numbers})" if numbers else name
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip("\0\n")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -9,18 +9,21 @@ import io
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import FileLock
 
 from search.latency.device import IDENTITY
 from search.latency.measuring import Measurement
 from search.reporting.files import replace_file
 from spaces import BLOCKS, Architecture, Layer, Size, decode
 from spaces.architecture import Options, freeze, thaw
-from spaces.costs import input_sizes, layer_costs
-from spaces.errors import InputError
+from spaces.costs import block_cost, input_sizes, layer_costs
+from spaces.errors import BLOCK_ERRORS, InputError
 
 COLUMNS = (*IDENTITY, "kind", "description", "median_ms", "iqr_ms", "repeats")
 """The columns of the file. `kind` is block or network, `description` what was measured, as JSON."""
@@ -120,7 +123,12 @@ def block_keys(architecture: Architecture) -> list[BlockKey]:
         if size is None:
             if len(_made) >= MADE_AT_MOST:
                 _made.clear()
-            size = _made[key] = layer_costs(architecture)[position].size
+            try:
+                size = block_cost(layer, key.size).size
+            except BLOCK_ERRORS:
+                layer_costs(architecture)  # which says it in words that name the layer and the image
+                raise
+            _made[key] = size
         keys.append(key)
         sizes.append(size)
     return keys
@@ -150,7 +158,10 @@ class Table:
         self.identity = dict(identity or {})
         self._others: list[list[str]] = []
         """Rows of blocks that are not known here, such as a user's before it was changed: kept, and not used."""
+        self._version: tuple[int, int] | None = None
+        """Of the file as it was read or written last."""
         if path is not None and path.exists():
+            self._version = _version(path)
             try:
                 self.read(path.read_text(encoding="utf-8"), str(path))
             except (OSError, UnicodeDecodeError) as error:
@@ -166,18 +177,31 @@ class Table:
         return part
 
     def save(self) -> None:
-        """Replaces the file whole.
+        """Replaces the file whole; what another process has entered since it was read stays.
 
         Raises:
             InputError: it cannot be written; the old file is then as it was.
         """
         assert self.path is not None
         try:
-            replace_file(self.path, self.to_csv())
+            name = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
+            with FileLock(Path(tempfile.gettempdir()) / f"smallnets-{name}.lock"):
+                self._take_in_others()
+                replace_file(self.path, self.to_csv())
+                self._version = _version(self.path)
         except OSError as error:
             raise InputError(
                 f"device.table: cannot write {self.path}: {error.strerror}; what it held before is unharmed"
             ) from error
+
+    def _take_in_others(self) -> None:
+        """Enters what the file holds and this table does not, where it was written since."""
+        assert self.path is not None
+        if self.path.exists() and _version(self.path) != self._version:
+            now = Table(self.path, self.identity)
+            self.blocks = now.blocks | self.blocks
+            self.networks = now.networks | self.networks
+            self._others = now._others
 
     def to_csv(self) -> str:
         """The text of the file."""
@@ -211,7 +235,9 @@ class Table:
     def _read_row(self, row: list[str], source: str, line: int) -> None:
         where = f"device.table: {source}, line {line}"
         try:
-            cells = dict(zip(COLUMNS, row, strict=True))
+            if len(row) != len(COLUMNS):
+                raise ValueError(f"it has {len(row)} of {len(COLUMNS)} columns")
+            cells = dict(zip(COLUMNS, row))
             measured = Measurement(float(cells["median_ms"]), float(cells["iqr_ms"]), int(cells["repeats"]))
             if not (0 < measured.median_ms < math.inf and 0 <= measured.iqr_ms < math.inf):
                 raise ValueError("a latency is above zero and finite")
@@ -244,6 +270,12 @@ class Table:
         architecture = decode(data, "network")
         self.networks[architecture.digest] = architecture, measured
         return True
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """What changes whenever a file is replaced."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ino
 
 
 def describe_network(architecture: Architecture) -> str:

@@ -11,11 +11,12 @@ from search.latency.device import Device, describe, table_path
 from search.latency.measuring import Measurement
 from search.latency.predictor import Predictor
 from search.latency.profiler import TOGETHER, Profiler, Progress, sample
+from search.latency.runtimes import Runtime
 from search.latency.table import Table
 from spaces import Architecture, SearchSpace
 from spaces.errors import InputError
 
-ENOUGH = 0.5
+ENOUGH = 0.2
 """Share of a space's sample from which a table is taken for one of this space: other rows would only dilute it."""
 
 
@@ -26,6 +27,8 @@ class Identified(NamedTuple):
     """What its measurements are told apart by."""
     is_here: bool
     """Whether it is this machine; otherwise its table is all there is of it."""
+    runtime: Runtime | None = None
+    """Of this machine, open."""
 
 
 def identify(device: Device) -> Identified:
@@ -34,11 +37,11 @@ def identify(device: Device) -> Identified:
     Raises:
         InputError: its runtime is not installed or lacks its hardware; its table is damaged, or was measured with other settings.
     """
-    if device.table is None or not table_path(device, {}).exists():
-        return Identified(describe(device, device.open()), True)
-    measured = Table(table_path(device, {})).identity
+    exists = device.table is not None and table_path(device, {}).exists()
+    measured = Table(table_path(device, {})).identity if exists else {}
     if not measured:
-        return Identified(describe(device, device.open()), True)
+        runtime = device.open()
+        return Identified(describe(device, runtime), True, runtime)
     settings = {"runtime": device.runtime, "threads": device.threads, "batch": device.batch, "dtype": device.dtype}
     for name, value in settings.items():
         there = measured[name].split(" ")[0]
@@ -49,10 +52,11 @@ def identify(device: Device) -> Identified:
                 f"give {option}, or another table"
             )
     try:
-        here = describe(device, device.open())
+        runtime = device.open()
     except InputError:  # the other device's runtime need not run here
         return Identified(measured, False)
-    return Identified(measured, here == measured)
+    is_here = describe(device, runtime) == measured
+    return Identified(measured, is_here, runtime if is_here else None)
 
 
 class Target:
@@ -77,14 +81,17 @@ class Target:
                 f"device: {where} holds no block that this space can be predicted from; fill it on the device, or give "
                 "the search more time for it by device.budget_s"
             )
-        self.identity, self.is_here = identified
+        self.identity, self.is_here = identified.identity, identified.is_here
         self.predictor = Predictor(table)
-        self._device, self._table = device, table
+        self._device, self._runtime, self._table = device, identified.runtime, table
+        self.covers = ""
+        """How much of the space the table holds, in words; empty where the study goes on."""
 
     @classmethod
     def prepare(
         cls,
         device: Device,
+        identified: Identified,
         space: SearchSpace,
         watch: Callable[[Progress], None] = lambda progress: None,
     ) -> Target:
@@ -92,23 +99,29 @@ class Target:
 
         Args:
             device: as configured.
+            identified: which machine it is.
             space: whose networks are to be predicted.
             watch: told after every measurement.
 
         Raises:
-            InputError: as `identify`; a block that the runtime cannot run; a table that cannot be written.
+            InputError: a block that the runtime cannot run; a table that cannot be read or written.
         """
-        identified = identify(device)
+        wanted = sample(space)
         if identified.is_here:
-            profiler = Profiler(device)
-            profiler.extend(space, device.budget_s, watch)
+            profiler = Profiler(device, identified.runtime)
+            profiler.extend(wanted, device.budget_s, watch)
             table = profiler.table
         else:
             table = Table(table_path(device, {}))
-        keys, networks = sample(space)
+        keys, networks = wanted
         part = table.part(keys, [network.digest for network in networks])
         covered = len(part.blocks) + len(part.networks) >= ENOUGH * (len(keys) + len(networks))
-        return cls(device, identified, part if covered else table)
+        target = cls(device, identified, part if covered else table)
+        target.covers = (
+            f"{len(part.blocks)} of the {len(keys)} blocks and {len(part.networks)} of the {len(networks)} networks "
+            "that stand for the space"
+        )
+        return target
 
     @classmethod
     def unpack(cls, device: Device, packed: str) -> Target:
@@ -132,7 +145,7 @@ class Target:
             UnsupportedError: a network that the device's runtime cannot run.
         """
         assert self.is_here
-        profiler = Profiler(self._device)
+        profiler = Profiler(self._device, self._runtime)
         for first in range(0, len(architectures), TOGETHER):
             batch = architectures[first : first + TOGETHER]
             yield from zip(batch, profiler.measure_networks(batch))

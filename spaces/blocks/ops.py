@@ -60,7 +60,9 @@ def as_pair(value: Pair) -> tuple[int, int]:
     Raises:
         ValueError: it is neither.
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if isinstance(value, int):
+        return value, value
+    pair = tuple(value)
     if len(pair) != 2 or not all(isinstance(side, int) for side in pair):
         raise ValueError(f"a whole number or a pair of them is needed, not {value!r}")
     return pair

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from search.latency.device import Device
 from search.latency.predictor import Predictor
-from search.latency.profiler import TOGETHER, Profiler
+from search.latency.profiler import TOGETHER, Profiler, sample
 from search.latency.runtimes import export
 from search.latency.table import Table
 from spaces import Architecture, SearchSpace, build, cost, load_space
@@ -45,7 +45,7 @@ def report(title: str, space: SearchSpace, folder: Path, budget_s: float) -> Non
     print(f"{title}, onnxruntime, 1 thread")
     profiler = Profiler(Device("onnxruntime", table=str(folder / "table.csv")))
     start = time.perf_counter()
-    end = profiler.extend(space, budget_s)
+    end = profiler.extend(sample(space), budget_s)
     print(f"  table: {end.done} of {end.total} in {time.perf_counter() - start:.1f} s, {end.unsteady} disturbed")
     table = Table(profiler.table.path)
     start = time.perf_counter()

@@ -105,6 +105,18 @@ def test_a_type_that_was_never_measured_is_predicted_less_surely(table: Table, t
     assert Predictor(others).predict([network]).latency_ms[0] > 0
 
 
+def test_few_networks_leave_it_less_sure(table: Table, tmp_path: Path, unseen: list[Architecture]) -> None:
+    stated = []
+    for count in (0, 6, len(table.networks)):
+        fewer = empty_table(tmp_path)
+        fewer.blocks = dict(list(table.blocks.items())[:60])
+        fewer.networks = dict(list(table.networks.items())[:count])
+        latency, errors = Predictor(fewer).predict(unseen)
+        stated.append(np.median(errors))
+        assert np.mean(relative_errors(latency, unseen) < 2 * errors) > 0.75
+    assert stated[0] > stated[1] > stated[2]
+
+
 def test_an_empty_table_predicts_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing has been measured"):
         Predictor(empty_table(tmp_path))

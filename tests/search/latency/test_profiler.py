@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ import search.latency.profiler as profiler
 import spaces
 from search.latency.device import Device
 from search.latency.profiler import InContext, Profiler, Progress, sample
-from search.latency.runtimes import RUNTIMES, UnsupportedError
+from search.latency.runtimes import RUNTIMES, UnsupportedError, export
 from search.latency.table import Table, block_keys
 from spaces import SearchSpace
 
@@ -40,7 +41,7 @@ def test_sample_is_the_same_every_time_and_distinct(small_space: SearchSpace) ->
 def test_a_space_is_measured_and_kept(small_space: SearchSpace, tmp_path: Path, runtime: str) -> None:
     seen: list[Progress] = []
     first = make_profiler(tmp_path, runtime)
-    end = first.extend(small_space, watch=seen.append)
+    end = first.extend(sample(small_space), watch=seen.append)
     assert (end.done, end.total) == (17, 17)
     assert seen[-1] == end
     table = Table(first.table.path)
@@ -52,19 +53,19 @@ def test_a_space_is_measured_and_kept(small_space: SearchSpace, tmp_path: Path, 
 
 def test_a_table_is_extended_where_it_ended(small_space: SearchSpace, tmp_path: Path) -> None:
     first = make_profiler(tmp_path)
-    assert first.extend(small_space, budget_s=0).done == 0
+    assert first.extend(sample(small_space), budget_s=0).done == 0
     keys, _ = sample(small_space)
     first.measure_blocks(keys[:5])
     first.table.save()
     before = dict(first.table.blocks)
     seen: list[Progress] = []
     second = make_profiler(tmp_path)
-    second.extend(small_space, watch=seen.append)
+    second.extend(sample(small_space), watch=seen.append)
     assert seen[0].done == 5
     for key in keys[:5]:
         assert second.table.blocks[key].median_ms == pytest.approx(before[key].median_ms, rel=1e-4)
     seen.clear()
-    assert make_profiler(tmp_path).extend(small_space, watch=seen.append) == Progress(17, 17, 0)
+    assert make_profiler(tmp_path).extend(sample(small_space), watch=seen.append) == Progress(17, 17, 0)
     assert [progress.done == progress.total for progress in seen] == [True]  # nothing was left to do
 
 
@@ -104,7 +105,23 @@ def test_an_operator_the_runtime_lacks_is_named(tmp_path: Path, monkeypatch: pyt
         make_profiler(tmp_path, "onnxruntime").measure_blocks([key])
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_runtimes_take_batches_and_types(dtype: str) -> None:
+def test_runtimes_take_batches_and_types(runtime: str, dtype: str) -> None:
+    seen = []
+
+    class Noting(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append((tuple(x.shape), x.dtype))
+            return x.relu()
+
+    RUNTIMES[runtime](1, dtype).load(Noting(), [(3, 4, 5, 6)])()
+    assert set(seen) == {((3, 4, 5, 6), getattr(torch, dtype))}
     network = spaces.build(spaces.network("resnet20_cifar"))
-    RUNTIMES["onnxruntime"](1, dtype).load(network, [(3, 3, 32, 32)])()
+    RUNTIMES[runtime](1, dtype).load(network, [(3, 3, 32, 32)])()
+    if runtime == "onnxruntime":
+        model = onnx.load_from_string(export(network, [(3, 3, 32, 32)], getattr(torch, dtype)))
+        [image] = model.graph.input
+        assert [side.dim_value for side in image.type.tensor_type.shape.dim] == [3, 3, 32, 32]
+        kinds = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}
+        assert image.type.tensor_type.elem_type == kinds[dtype]

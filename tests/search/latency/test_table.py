@@ -55,7 +55,7 @@ def saved(folder: Path) -> Path:
         (",1,0.1,50", ",fast,0.1,50", "line 2 is damaged"),
         (",1,0.1,50", ",-1,0.1,50", "a latency is above zero"),
         (",1,0.1,50", ",nan,0.1,50", "a latency is above zero"),
-        (",1,0.1,50", "", "line 2 is damaged"),
+        (",1,0.1,50", "", "line 2 is damaged \\(it has 7 of 10 columns"),
         (",block,", ",brick,", "no kind of measurement is called 'brick'"),
         ('""block""', '""blck""', "line 2 is damaged"),
     ],
@@ -107,6 +107,20 @@ def test_a_write_that_fails_leaves_the_old_table(tmp_path: Path, monkeypatch: py
         table.save()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_keep_what_each_has_measured(tmp_path: Path) -> None:
+    keys = block_keys(spaces.network("mobilenet_v2"))
+    one, other = Table(tmp_path / "table.csv", IDENTITY), Table(tmp_path / "table.csv", IDENTITY)
+    one.blocks = dict.fromkeys(keys[:3], Measurement(1.0, 0.1, 60))
+    one.save()
+    other.blocks = dict.fromkeys(keys[3:5], Measurement(2.0, 0.1, 60))
+    other.save()
+    one.blocks[keys[0]] = Measurement(3.0, 0.1, 60)
+    one.save()
+    assert Table(one.path).blocks.keys() == set(keys[:5])
+    assert Table(one.path).blocks[keys[0]].median_ms == 3
+    assert list(tmp_path.iterdir()) == [one.path]
 
 
 def user_block(kernel_size: int) -> type[nn.Module]:

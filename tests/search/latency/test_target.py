@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from search.latency import profiler
 from search.latency.device import Device, describe
+from search.latency.profiler import Progress
 from search.latency.table import Table
 from search.latency.target import Target, identify
 from spaces import InputError, SearchSpace
@@ -34,10 +36,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiler, "NUM_NETWORKS", 4)
 
 
+def prepare(device: Device, space: SearchSpace, watch: Callable[[Progress], None] = lambda progress: None) -> Target:
+    return Target.prepare(device, identify(device), space, watch)
+
+
 def test_a_table_of_another_machine_stands_for_it(brought: Device, small_space: SearchSpace) -> None:
-    target = Target.prepare(brought, small_space)
+    target = prepare(brought, small_space)
     assert not target.is_here
     assert target.identity == ELSEWHERE
+    assert target.covers.count(" of the ") == 2
     architecture = small_space.random(np.random.default_rng(5)).architecture
     assert target.predictor.predict([architecture]).latency_ms[0] > 0
 
@@ -63,18 +70,16 @@ def test_other_settings_than_the_tables_are_refused(brought: Device, changed: di
 
 
 def test_a_table_that_says_nothing_is_refused(tmp_path: Path, small_space: SearchSpace) -> None:
-    Table(tmp_path / "phone.csv", ELSEWHERE).save()
-    (tmp_path / "phone.csv").write_text((tmp_path / "phone.csv").read_text())
     table = fill(Table(tmp_path / "phone.csv", ELSEWHERE), small_space)
     table.blocks.clear()
     table.save()
     with pytest.raises(InputError, match="holds no block"):
-        Target.prepare(Device("torch", table=str(tmp_path / "phone.csv")), small_space)
+        prepare(Device("torch", table=str(tmp_path / "phone.csv")), small_space)
 
 
 def test_a_new_table_is_this_machines(tmp_path: Path, small_space: SearchSpace, quick: None) -> None:
     device, told = Device("torch", table=str(tmp_path / "new.csv")), []
-    target = Target.prepare(device, small_space, told.append)
+    target = prepare(device, small_space, told.append)
     assert target.is_here
     assert target.identity == describe(device, device.open()) == Table(tmp_path / "new.csv").identity
     assert (told[0].done, told[-1].done, told[-1].total) == (0, 18, 18)
@@ -86,7 +91,7 @@ def test_a_new_table_is_this_machines(tmp_path: Path, small_space: SearchSpace, 
 
 
 def test_what_was_packed_predicts_the_same(brought: Device, small_space: SearchSpace) -> None:
-    before = Target.prepare(brought, small_space)
+    before = prepare(brought, small_space)
     packed = before.pack()
     table = Table(Path(str(brought.table)))  # the table learns on
     for key, measured in list(table.blocks.items())[::2]:
@@ -108,5 +113,5 @@ def test_what_was_packed_predicts_the_same(brought: Device, small_space: SearchS
 def test_time_that_is_up_leaves_a_table_to_go_on_with(tmp_path: Path, small_space: SearchSpace, quick: None) -> None:
     device = Device("torch", table=str(tmp_path / "new.csv"), budget_s=1e-9)
     with pytest.raises(InputError, match=r"device\.budget_s"):
-        Target.prepare(device, small_space)
-    assert Target.prepare(Device("torch", table=str(tmp_path / "new.csv")), small_space).is_here
+        prepare(device, small_space)
+    assert prepare(Device("torch", table=str(tmp_path / "new.csv")), small_space).is_here
