@@ -1,8 +1,8 @@
-"""A module as an ONNX model, in a tenth of the time that PyTorch's exporter takes for it.
+"""A module as an ONNX model, in a small part of the time that PyTorch's exporter takes for it.
 
-The module is run once; every operator that PyTorch's dispatcher sees on the way becomes the ONNX node, or the few, that the exporter
-makes of it. What runs in a runtime is the same graph then, which the tests hold against the exporter's. An operator that is not
-in the table here is left to the exporter.
+The module is run once; every operator that PyTorch's dispatcher sees on the way becomes the ONNX node, or the few, that the
+exporter makes of it. So a runtime runs the same graph, which the tests hold against the exporter's. An operator that is not in the
+table here is left to the exporter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def trace(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
     """
     graph = _Graph(inputs)
     # as under PyTorch's own tracer, modules take the way that is written for exporters
-    with mock.patch.object(torch.jit, "is_tracing", lambda: True), torch.no_grad(), graph:
+    with mock.patch.object(torch.jit, "is_tracing", return_value=True), torch.no_grad(), graph:
         output = module(*inputs)
     if not isinstance(output, Tensor):
         raise UntraceableError(f"it returns {type(output).__name__}")
