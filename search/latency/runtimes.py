@@ -156,8 +156,8 @@ def _random_inputs(shapes: Sequence[Shape], dtype: torch.dtype) -> list[torch.Te
 def export(module: nn.Module, shapes: Sequence[Shape], dtype: torch.dtype) -> bytes:
     """The module as an ONNX model with inputs of these shapes.
 
-    By our own tracer, or where that lacks an operator by the older of PyTorch's two exporters, which takes thirty times as long, and the
-    newer twenty times as long again. Whatever that raises for what it cannot express passes.
+    By our own tracer, or where that lacks an operator by the older of PyTorch's two exporters, which takes thirty times as long;
+    the newer takes twenty times as long again. Whatever it raises for what it cannot express passes.
     """
     inputs = tuple(_random_inputs(shapes, dtype))
     module = module.eval().to(dtype)

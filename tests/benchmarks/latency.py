@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.latency [seconds for each table] [SPACE-SIDE ...]
 
-For each space a table is built from nothing; then networks that neither the table nor the fit has seen are measured end to end, and
-again after all of them, so that the repeatability of the measurement stands beside the error of the prediction. Predicting from
-multiply-adds alone is what both are compared with. Figures mean something on an idle machine only.
+For each space a table is built from nothing. Networks that neither the table nor the fit has seen are measured end to end before
+that and again after it, so that the repeatability of the measurement stands beside the error of the prediction, which is against
+the mean of both. Predicting from multiply-adds alone is what it is compared with. Figures mean something on an idle machine only.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from search.latency.device import Device
 from search.latency.predictor import Predictor
 from search.latency.profiler import TOGETHER, Profiler, sample
-from search.latency.runtimes import export
+from search.latency.runtimes import Shape, export, export_by_torch
 from search.latency.table import Table
 from spaces import Architecture, SearchSpace, build, cost, load_space
 
 SPACES = [(name, side) for name in ("shuffle_agg", "mobilenet_v2", "shufflenet_v2") for side in (32, 96)]
+SPACES.append(("shuffle_agg", 8))  # the default search's
 NUM_NETWORKS = 60
 NUM_CANDIDATES = 10_000
 
@@ -35,7 +38,7 @@ def main() -> None:
     budget_s = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     chosen = [words.rsplit("-", 1) for words in sys.argv[2:]] or SPACES
     for name, side in chosen:
-        space = load_space(name, in_channels=3, num_classes=10, resolution=int(side))
+        space = load_space(name, in_channels=1 if int(side) == 8 else 3, num_classes=10, resolution=int(side))
         with tempfile.TemporaryDirectory() as folder:
             report(f"{name}, {side} px", space, Path(folder), budget_s)
 
@@ -43,27 +46,33 @@ def main() -> None:
 def report(title: str, space: SearchSpace, folder: Path, budget_s: float) -> None:
     """Prints the figures of one space."""
     print(f"{title}, onnxruntime, 1 thread")
+    wanted = sample(space)
+    rng = np.random.default_rng(7)
+    candidates = [space.random(rng).architecture for _ in range(NUM_CANDIDATES)]
+    seen = {network.digest for network in wanted.networks}
+    unseen = [i for i, a in enumerate(candidates) if a.digest not in seen][:NUM_NETWORKS]
+    networks = [candidates[i] for i in unseen]
+    others = Profiler(Device("onnxruntime", table=str(folder / "unseen.csv")))
+    first = _measure(others, networks)
     profiler = Profiler(Device("onnxruntime", table=str(folder / "table.csv")))
     start = time.perf_counter()
-    end = profiler.extend(sample(space), budget_s)
+    end = profiler.extend(wanted, budget_s)
     print(f"  table: {end.done} of {end.total} in {time.perf_counter() - start:.1f} s, {end.unsteady} disturbed")
+    second = _measure(others, networks)
     table = Table(profiler.table.path)
     start = time.perf_counter()
     predictor = Predictor(table)
     print(f"  fit: {time.perf_counter() - start:.2f} s")
-    rng = np.random.default_rng(7)
-    candidates = [space.random(rng).architecture for _ in range(NUM_CANDIDATES)]
     start = time.perf_counter()
     predicted, stated = predictor.predict(candidates)
     print(f"  predicting {NUM_CANDIDATES} candidates: {time.perf_counter() - start:.2f} s")
     _print_export(candidates[:10])
-    unseen = [i for i, a in enumerate(candidates) if a.digest not in table.networks][:NUM_NETWORKS]
-    networks = [candidates[i] for i in unseen]
-    first, second = _measure(profiler, networks), _measure(profiler, networks)
-    _print_errors("predicted", predicted[unseen], first)
+    measured = (first + second) / 2
+    print(f"  {NUM_NETWORKS} unseen networks of {measured.min():.3f} to {measured.max():.3f} ms")
+    _print_errors("predicted", predicted[unseen], measured)
     print(f"  error it states: {100 * np.median(stated[unseen]):.1f}%")
-    _print_errors("from FLOPs alone", _from_flops(table, networks), first)
-    _print_errors("measured again", second, first)
+    _print_errors("from FLOPs alone", _from_flops(table, networks), measured)
+    _print_errors("measured before and after", second, first)
 
 
 def _measure(profiler: Profiler, networks: list[Architecture]) -> NDArray[np.float64]:
@@ -88,11 +97,18 @@ def _print_errors(what: str, predicted: NDArray[np.float64], measured: NDArray[n
 
 
 def _print_export(architectures: list[Architecture]) -> None:
-    start, layers = time.perf_counter(), 0
-    for architecture in architectures:
-        export(build(architecture), [(1, architecture.in_channels, *architecture.resolution)], torch.float32)
-        layers += len(architecture.layers)
-    print(f"  export to ONNX: {1000 * (time.perf_counter() - start) / layers:.0f} ms a block")
+    layers = sum(len(architecture.layers) for architecture in architectures)
+    spent = []
+    for by in (export, _export_by_torch):
+        start = time.perf_counter()
+        for architecture in architectures:
+            by(build(architecture), [(1, architecture.in_channels, *architecture.resolution)], torch.float32)
+        spent.append(1000 * (time.perf_counter() - start) / layers)
+    print(f"  export to ONNX: {spent[0]:.1f} ms a block; by PyTorch's exporter {spent[1]:.1f} ms")
+
+
+def _export_by_torch(module: nn.Module, shapes: Sequence[Shape], dtype: torch.dtype) -> bytes:
+    return export_by_torch(module.eval(), tuple(torch.randn(shape, dtype=dtype) for shape in shapes))
 
 
 if __name__ == "__main__":

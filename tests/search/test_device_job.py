@@ -73,6 +73,17 @@ def test_a_table_from_elsewhere_is_searched_for(home: Path) -> None:  # noqa: F8
     run(home, "study=quick", f"measured={home / 'nowhere.csv'}", module="search.report", status=2)
 
 
+def test_limits_that_nothing_keeps_are_refused_before_anything_is_measured(home: Path) -> None:  # noqa: F811
+    device = ["device=torch", f"device.table={home / 'new.csv'}", "device.budget_s=3"]
+    said = run(home, *QUICK, *device, "objective.max_params=10", status=2)
+    assert "objective.max_params=10 (the nearest found: " in said
+    assert "Measuring" not in said
+    assert not (home / "new.csv").exists()
+    said = " ".join(run(home, *QUICK, *device, "objective.max_latency_ms=1e-9", status=2).split())
+    assert "new.csv yet: it is made, for this machine" in said.replace("new.c sv", "new.csv")
+    assert "objective.max_latency_ms=1e-09 (the nearest found: " in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
