@@ -26,6 +26,7 @@ def profile_module(
     device: str | None = None,
     threads: int = 1,
     batch: int = 1,
+    dtype: str = "float32",
     budget_s: float = 0.5,
 ) -> Profile:
     """The profile of a network of your own; its layers are its children, containers opened.
@@ -37,6 +38,7 @@ def profile_module(
         device: runtime to time it on, "onnxruntime", "torch" or "cuda"; None: latency is not measured.
         threads: of the runtime.
         batch: images a forward pass.
+        dtype: of weights and activations, "float32" or "float16".
         budget_s: seconds that one round of timing a layer may take.
 
     Returns:
@@ -45,8 +47,10 @@ def profile_module(
     Raises:
         InputError: it does not run on such images, a layer takes something other than tensors, or the device is not there.
     """
-    sides = (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
-    image = (1, in_channels, *sides)
+    sides = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise InputError(f"resolution={resolution!r}: must be a side in pixels or (height, width)")
+    image = (1, in_channels, sides[0], sides[1])
     empty = copy.deepcopy(module).to("meta").eval()
     calls = _calls(empty, image)
     rows = [_row(i, name, part, shapes, made) for i, (name, part, shapes, made) in enumerate(calls)]
@@ -55,7 +59,7 @@ def profile_module(
     latency = None
     if device is not None:
         parts = [(module.get_submodule(name), shapes) for name, _, shapes, _ in calls]
-        latency = _time(module, image, parts, Device(device, threads, batch), budget_s)
+        latency = _time(module, image, parts, Device(device, threads, batch, dtype), budget_s)
     return Profile(type(module).__name__, title, rows, held, latency, {"in_channels": in_channels, "resolution": sides})
 
 

@@ -32,6 +32,8 @@ from spaces.reference import read_yaml
 
 FORMATS = ("table", "json")
 
+ENOUGH_NETWORKS = 10
+"""Of a table, to say how well it predicts."""
 ENOUGH_BLOCKS = 100
 """Of a table, to predict a network's blocks before they are measured."""
 
@@ -104,6 +106,8 @@ def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
     if path is not None:
         if not isinstance(path, str):
             raise InputError(f"architecture={path!r}: must be the path of a YAML file")
+        if Path(path).is_dir():
+            raise InputError(f"architecture: {path} is a folder, which only bundle= takes whole; name one of its files")
         return Path(path).stem, decode(read_yaml(Path(path)), path)
     if description is None:
         raise InputError(
@@ -196,11 +200,16 @@ def bundle(config: dict[str, Any], device: Device | None, console: Console) -> N
     with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=len(keys) + len(networks))
         size = write_bundle(path, device, keys, networks, lambda done: bar.update(task, completed=done))
+    use = (
+        f"search with device.table={path.stem}.csv"
+        if keys
+        else f"enter it: python -m search.report study=NAME measured={path.stem}.csv"
+    )
     console.print(
-        f"{path} holds {len(keys)} blocks and {len(networks)} networks, {size / 1e6:.1f} MB.\n"
+        f"{path} holds {len(keys)} blocks and {len(networks)} networks, {size / 1e3:,.0f} kB.\n"
         "On the device, with Python 3.9 or newer: pip install numpy onnxruntime\n"
         f"  python {path.name} --threads {device.threads}\n"
-        f"Copy {path.stem}.csv back, and search with device.table={path.stem}.csv",
+        f"Copy {path.stem}.csv back, and {use}",
         highlight=False,
         soft_wrap=True,
     )
@@ -256,9 +265,11 @@ def _describe_table(profiler: Profiler, end: Progress) -> str:
         lines.append(
             f"{end.unsteady} measurements differ from run to run by more than a tenth: something else was running."
         )
-    if table.blocks and table.networks:
+    if table.blocks and len(table.networks) >= ENOUGH_NETWORKS:
         error = Predictor(table).calibration_error
-        lines.append(f"Networks are predicted to {100 * error:.1f}% where all their blocks are measured.")
+        lines.append(f"Networks of it are predicted to {100 * error:.1f}%, each from the others.")
+    else:
+        lines.append(f"That is too little to calibrate predictions: {ENOUGH_NETWORKS} networks are the least.")
     return "\n".join(lines)
 
 

@@ -66,7 +66,7 @@ def enter_measured(study: optuna.Study, folder: Path, config: dict[str, Any]) ->
         InputError: the table is none, of another device than the study's, or holds no network of the study.
     """
     path = config["measured"]
-    table = Table(Path(path))
+    table = Table(Path(path), setting="measured")
     _, info = read_study(study)
     if table.identity != dict(info.device):
         meant = in_words(info.device) if info.device else "none"

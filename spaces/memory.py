@@ -187,7 +187,9 @@ class _Recorder(TorchDispatchMode):
         return False
 
     def map_of(self, tensor: Tensor) -> int:
-        """The number of the map that a tensor is, or is a view of."""
+        """The number of the map that a tensor is, or is a view of; one not met, such as of positions or truths, is new."""
+        if self._key(tensor) not in self._maps:
+            self._number(tensor)
         return self._maps[self._key(tensor)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -31,6 +31,10 @@ def main(archive: str = sys.argv[0]) -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads of a run (default 1)")
     parser.add_argument("--table", type=Path, default=Path(f"{path.stem}.csv"), help="where measurements go")
     arguments = parser.parse_args()
+    if arguments.threads < 1:
+        parser.error("--threads must be at least 1")
+    if not os.access(arguments.table.absolute().parent, os.W_OK):
+        parser.error(f"--table: cannot write to the folder {arguments.table.absolute().parent}")
     try:
         measure_all(path, arguments.table, arguments.threads)
     except KeyboardInterrupt:
@@ -78,7 +82,11 @@ def measure_all(archive: Path, path: Path, threads: int) -> None:
             unsteady += sum(not one.steady for one in measured)
             _write(path, manifest["columns"], rows)
             print(f"\r{min(first + TOGETHER, len(wanted))} of {len(wanted)}", end="", flush=True)
-    print(f"\nThe table is {path}: {len(rows)} measurements. Copy it back and search with device.table={path.name}")
+    print(f"\nThe table is {path}: {len(rows)} measurements. Copy it back, and ", end="")
+    if any(model["kind"] == "block" for model in manifest["models"]):
+        print(f"search with device.table={path.name}")
+    else:
+        print(f"enter it: python -m search.report study=NAME measured={path.name}")
     if unsteady:
         print(f"{unsteady} differ from run to run by more than a tenth: something else was running.")
     if skipped:

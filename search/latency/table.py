@@ -145,13 +145,16 @@ class Table:
     Args:
         path: of the CSV file; it need not exist where an identity is given. None: it is in memory alone.
         identity: of the device; None takes it from the file.
+        setting: that names the file, for errors.
 
     Raises:
         InputError: the file cannot be read, is no such table, or holds measurements of another device.
     """
 
-    def __init__(self, path: Path | None, identity: Mapping[str, str] | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path | None, identity: Mapping[str, str] | None = None, setting: str = "device.table"
+    ) -> None:
+        self.path, self._setting = path, setting
         self.blocks: dict[BlockKey, Measurement] = {}
         self.networks: dict[str, tuple[Architecture, Measurement]] = {}
         """By digest."""
@@ -165,9 +168,9 @@ class Table:
             try:
                 self.read(path.read_text(encoding="utf-8"), str(path))
             except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"device.table: cannot read {path}: {error}") from error
+                raise InputError(f"{self._setting}: cannot read {path}: {error}") from error
         elif identity is None and path is not None:
-            raise InputError(f"device.table: there is no file {path}")
+            raise InputError(f"{self._setting}: there is no file {path}")
 
     def part(self, keys: Collection[BlockKey], digests: Collection[str]) -> Table:
         """What was measured of these blocks and networks, in memory."""
@@ -191,7 +194,7 @@ class Table:
                 self._version = _version(self.path)
         except OSError as error:
             raise InputError(
-                f"device.table: cannot write {self.path}: {error.strerror}; what it held before is unharmed"
+                f"{self._setting}: cannot write {self.path}: {error.strerror}; what it held before is unharmed"
             ) from error
 
     def _take_in_others(self) -> None:
@@ -226,14 +229,14 @@ class Table:
         rows = csv.reader(io.StringIO(text))
         try:
             if tuple(next(rows, ())) != COLUMNS:
-                raise InputError(f"device.table: {source} is no table of latencies: it has not their columns")
+                raise InputError(f"{self._setting}: {source} is no table of latencies: it has not their columns")
             for row in rows:
                 self._read_row(row, source, rows.line_num)
         except csv.Error as error:
-            raise InputError(f"device.table: {source}, line {rows.line_num} is damaged ({error})") from error
+            raise InputError(f"{self._setting}: {source}, line {rows.line_num} is damaged ({error})") from error
 
     def _read_row(self, row: list[str], source: str, line: int) -> None:
-        where = f"device.table: {source}, line {line}"
+        where = f"{self._setting}: {source}, line {line}"
         try:
             if len(row) != len(COLUMNS):
                 raise ValueError(f"it has {len(row)} of {len(COLUMNS)} columns")

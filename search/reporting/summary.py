@@ -180,8 +180,9 @@ def measure_there(info: StudyInfo, folder: Path) -> list[str]:
         return [
             f"python -m search.profile architecture=FILE device={runtime}, there, for each file of {folder / 'front'}"
         ]
+    settings = " ".join(f"device.{name}={info.device[name]}" for name in ("batch", "dtype"))
     return [
-        f"python -m search.profile architecture={folder / 'front'} bundle=front.pyz device.batch={info.device['batch']}",
+        f"python -m search.profile architecture={folder / 'front'} bundle=front.pyz device=onnxruntime {settings}",
         f"python front.pyz --threads {threads}, there; it leaves front.csv, to be copied back",
         f"python -m search.report study={info.name} measured=front.csv",
     ]

@@ -82,6 +82,26 @@ def test_a_page_holds_the_profile_and_asks_the_network_for_nothing(tmp_path: Pat
     assert 'href="http' not in text
 
 
+class Positions(nn.Module):
+    """Ends in numbers of classes, as deployed classifiers do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.argmax(1)
+
+
+def test_outputs_need_not_be_maps() -> None:
+    profile = profile_module(
+        nn.Sequential(nn.Conv2d(3, 8, 3), Positions()), 16, device="torch", dtype="float16", budget_s=0.01
+    )
+    assert [row.flops for row in profile.rows] == [14 * 14 * 27 * 8, 0]
+
+
+@pytest.mark.parametrize("resolution", [0, (3,), "a", (8, 8, 8)])
+def test_a_resolution_that_is_none_is_said(resolution: object) -> None:
+    with pytest.raises(InputError, match="resolution="):
+        profile_module(Own(), resolution)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("guideline", GUIDELINES[:3], ids=lambda guideline: guideline.title[:2])
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_the_guidelines_blocks_cost_alike(guideline: object, on_gpu: bool) -> None:
