@@ -50,8 +50,9 @@ def write_bundle(
     """
     if device.runtime != "onnxruntime":
         raise InputError(f"bundle: it runs on ONNX Runtime; device={device.runtime} is measured on the machine itself")
-    models = [("block", key.to_json(), block_in_context(key, device.batch)) for key in keys]
-    models += [("network", describe_network(a), network_with_shapes(a, device.batch)) for a in architectures]
+    # networks first: a table that was interrupted is calibrated, and its blocks stand for all
+    models = [("network", describe_network(a), network_with_shapes(a, device.batch)) for a in architectures]
+    models += [("block", key.to_json(), block_in_context(key, device.batch)) for key in keys]
     manifest: dict[str, Any] = {"columns": COLUMNS, "batch": device.batch, "dtype": device.dtype, "models": []}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
