@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import lsq_linear, minimize
 
 from search.latency.measuring import STEADY
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
@@ -38,6 +38,8 @@ TO_CHOOSE = 160
 """Of these the ones that its length scales are chosen by: that takes the cube of their number many times."""
 UNCALIBRATED = 0.3
 """Relative error of plain sums: each block is timed with a call and two layers around it, which a network has once."""
+LEAST = 0.05
+"""Of its latency timed alone, what a block adds to a network at the least."""
 PULL = 0.5
 """How strongly the calibration holds a type's weight at the common one; 0.1 is a network that is wrong by a tenth."""
 
@@ -86,6 +88,8 @@ class Predictor:
         self._parts: dict[BlockKey, _Part] = {}
         self._types = {block: position for position, block in enumerate(by_type)}
         self._weights = np.array([1.0] * len(self._types) + [0.0, 0.0, 0.0])
+        self._calibrated: set[str] = set()
+        """Types of blocks that the networks of the table hold."""
         self._spread = UNCALIBRATED
         measured = list(table.networks.values())
         if measured:
@@ -110,7 +114,7 @@ class Predictor:
                 latency += part.latency_ms
                 alone += part.alone_ms
                 variance += part.variance
-            sums.append((max(latency, 1e-6), math.sqrt(variance / alone**2 + self._spread**2)))
+            sums.append((latency, math.sqrt(variance / alone**2 + self._spread**2)))
         latencies, errors = np.array(sums).reshape(-1, 2).T
         return Prediction(latencies, errors)
 
@@ -127,8 +131,9 @@ class Predictor:
             return
         self._predict_new(new)
         for key, part in zip(new, np.array([self._contribution(key) for key in new])):
-            mean, _ = self._predicted[key]
-            self._parts[key] = _Part(float(part[:-1] @ self._weights), math.exp(mean), float(part[-1]))
+            alone = math.exp(self._predicted[key][0])
+            in_network = max(float(part[:-1] @ self._weights), LEAST * alone)
+            self._parts[key] = _Part(in_network, alone, float(part[-1]))
 
     @property
     def calibration_error(self) -> float:
@@ -193,7 +198,8 @@ class Predictor:
             types[self._types[key.block]] = latency
         else:  # a type that was never measured counts as the others do
             types = [latency / len(types)] * len(types)
-        return [*types, *_surroundings(key), (latency * deviation) ** 2]
+        known = UNCALIBRATED if self._calibrated and key.block not in self._calibrated else 0.0
+        return [*types, *_surroundings(key), latency**2 * (deviation**2 + known**2)]
 
     def _calibrate(self, architectures: Sequence[Architecture], measured: Array, trust: Array) -> None:
         """Least squares in relative error, held near the plain sum where there are few networks; outliers count less.
@@ -203,34 +209,38 @@ class Predictor:
         The weights of all types are held near their common one more closely than that near 1: what a call costs and what a cache
         gains is much the same for all of them.
         """
-        features, _ = self._sums([block_keys(architecture) for architecture in architectures])
+        networks = [block_keys(architecture) for architecture in architectures]
+        self._calibrated = {key.block for keys in networks for key in keys}
+        features, _ = self._sums(networks)
         relative = features / measured[:, None]
         types = len(self._types)
         # columns: common weight, each type's departure from it, surroundings
         design = np.column_stack((relative[:, :types].sum(1), relative))
         prior = np.zeros(design.shape[1])
         prior[0] = 1.0
-        scale = np.maximum(np.sqrt(np.mean(design**2, 0)), 1e-12)
+        scale = np.sqrt(np.mean(design**2, 0))
+        scale = np.maximum(scale, 0.1 * scale[0])  # a type that no network has keeps the common weight
         strength = np.array([0.1, *[PULL] * types, 0.1, 0.1, 0.1]) * scale
+        # a call takes no longer than the fastest block with its own, and what is taken off is never below nothing
+        call = math.exp(min(self._known.values()))
+        bounds = np.array([(0.3, 2.0), *[(-0.2, 1.0)] * types, (-call, 1e-12), (-np.inf, 1e-12), (-np.inf, 1e-12)])
         importance = trust
         for _ in range(10):
             left = np.vstack((design * importance[:, None], np.diag(strength)))
             right = np.concatenate((importance, strength * prior))
-            solution = np.linalg.lstsq(left, right, rcond=None)[0]
+            solution = lsq_linear(left, right, (bounds[:, 0], bounds[:, 1]), method="bvls").x
             residual = np.abs(design @ solution - 1)
             width = max(0.01, 1.5 * float(np.median(residual)))
             importance = trust * np.sqrt(np.minimum(1, width / np.maximum(residual, 1e-12)))  # Huber's
+        self._weights = np.concatenate((solution[0] + solution[1 : types + 1], solution[types + 1 :]))
         # the error of each network predicted from the others
         weighted = design * importance[:, None]
-        inverse = np.linalg.inv(left.T @ left)
-        leverage = np.minimum(np.einsum("ij,jk,ik->i", weighted, inverse, weighted), 0.99)
-        residual = residual / (1 - leverage)
+        leverage = np.einsum("ij,jk,ik->i", weighted, np.linalg.inv(left.T @ left), weighted)
+        residual = residual / (1 - np.minimum(leverage, 0.9))
         width = max(0.01, 1.5 * float(np.median(residual)))
-        self._weights = np.concatenate((solution[0] + solution[1 : types + 1], solution[types + 1 :]))
         # 1.48 medians are a standard deviation, whatever a few outliers do
-        self._spread = max(
-            1.48 * float(np.median(residual)), float(np.sqrt(np.mean(np.minimum(residual, 2 * width) ** 2)))
-        )
+        found = max(1.48 * float(np.median(residual)), float(np.sqrt(np.mean(np.minimum(residual, 2 * width) ** 2))))
+        self._spread = math.hypot(found, UNCALIBRATED / (1 + len(measured) / 2))  # few may agree by chance
 
 
 class BlockModel:

@@ -117,6 +117,27 @@ def test_few_networks_leave_it_less_sure(table: Table, tmp_path: Path, unseen: l
     assert stated[0] > stated[1] > stated[2]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+@pytest.mark.parametrize("measured_of", ["mobilenet_v2", "shuffle_agg"])
+def test_networks_unlike_the_calibrating_ones_stay_within_reason(
+    table: Table, tmp_path: Path, unseen: list[Architecture], count: int, measured_of: str
+) -> None:
+    other = load_space(measured_of, in_channels=3, num_classes=1000, resolution=160)
+    rng, fewer = np.random.default_rng(count), empty_table(tmp_path)
+    networks = [other.random(rng).architecture for _ in range(count)]
+    keys = [*dict.fromkeys(key for a in networks for key in block_keys(a)), *list(table.blocks)[: 30 * count]]
+    fewer.blocks = {key: measured(block_ms(key) + CALL_MS, rng) for key in keys}
+    fewer.networks = {a.digest: (a, measured(network_ms(a), rng)) for a in networks}
+    predictor = Predictor(fewer)
+    for architecture in unseen[:20]:
+        alone, _ = predictor.predict_blocks(block_keys(architecture))
+        layers = predictor.by_layer(architecture)
+        assert min(layers) > 0
+        assert 0.1 < sum(layers) / alone.sum() < 2.1
+    latency, stated = predictor.predict(unseen)
+    assert np.mean(np.abs(np.log(latency / [network_ms(a) for a in unseen])) <= 3 * stated) >= 0.8
+
+
 def test_an_empty_table_predicts_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing has been measured"):
         Predictor(empty_table(tmp_path))
