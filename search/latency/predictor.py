@@ -90,6 +90,8 @@ class Predictor:
         self._weights = np.array([1.0] * len(self._types) + [0.0, 0.0, 0.0])
         self._calibrated: set[str] = set()
         """Types of blocks that the networks of the table hold."""
+        self._calibrated_ms = 0.0, math.inf
+        """Latencies of the fastest and the slowest of these networks: far outside, a prediction is as unsure as a plain sum."""
         self._spread = UNCALIBRATED
         measured = list(table.networks.values())
         if measured:
@@ -114,7 +116,9 @@ class Predictor:
                 latency += part.latency_ms
                 alone += part.alone_ms
                 variance += part.variance
-            sums.append((latency, math.sqrt(variance / alone**2 + self._spread**2)))
+            beyond = max(1.0, self._calibrated_ms[0] / latency, latency / self._calibrated_ms[1])
+            spread = math.hypot(self._spread, UNCALIBRATED * min(1.0, math.log(beyond)))
+            sums.append((latency, math.sqrt(variance / alone**2 + spread**2)))
         latencies, errors = np.array(sums).reshape(-1, 2).T
         return Prediction(latencies, errors)
 
@@ -210,6 +214,7 @@ class Predictor:
         gains is much the same for all of them.
         """
         networks = [block_keys(architecture) for architecture in architectures]
+        self._calibrated_ms = float(measured.min()), float(measured.max())
         self._calibrated = {key.block for keys in networks for key in keys}
         features, _ = self._sums(networks)
         relative = features / measured[:, None]
