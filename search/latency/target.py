@@ -129,10 +129,11 @@ class Target:
         table = Table(None)
         table.read(zlib.decompress(base64.b85decode(packed)).decode(), "the study's storage")
         try:
-            here = describe(device, device.open())
+            runtime = device.open()
+            is_here = describe(device, runtime) == table.identity
         except InputError:  # the study's device is another, whose runtime need not run here
-            here = {}
-        return cls(device, Identified(table.identity, here == table.identity), table)
+            return cls(device, Identified(table.identity, False), table)
+        return cls(device, Identified(table.identity, is_here, runtime if is_here else None), table)
 
     def pack(self) -> str:
         """The measurements it predicts from, as text that a storage holds."""

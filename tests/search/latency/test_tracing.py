@@ -41,7 +41,7 @@ def both(module: nn.Module, shapes: list, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["shuffle_agg", "mobilenet_v2", "shufflenet_v2", "ghostnet", "inception", "dicenet", "espnetv2", "squeezenext"],
+    ["shuffle_agg", "mobilenet_v2", "shufflenet_v2", "ghostnet", "inception", "dicenet"],
 )
 def test_the_runtime_runs_what_the_exporter_writes(name: str, tmp_path: Path) -> None:
     space, rng = load_space(name, in_channels=3, num_classes=10, resolution=32), np.random.default_rng(1)
@@ -60,22 +60,20 @@ class Overwriting(nn.Module):
         return half + 1
 
 
-class Shortcut(nn.Module):
-    """Writes over a map that nobody else reads, and over its own result."""
+class Exported(nn.Module):
+    """Takes a way of its own under a tracer, as blocks do that run faster in other operators than can be exported."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.cat([x.abs() if torch.jit.is_tracing() else x, x + 1], 1)
-        y += 3
-        return y.relu_() / 2
+        return x.erfc() if torch.jit.is_tracing() else x.relu()
 
 
 def test_what_is_not_translated_is_left_to_the_exporter(tmp_path: Path) -> None:
     x = torch.randn(1, 4, 5, 5)
-    for module in (nn.Sequential(nn.Softplus()), Overwriting(), Shortcut()):
+    for module in (nn.Softplus(), Overwriting(), Exported()):
         with pytest.raises(UntraceableError):
             trace(module, [x])
-    _, found = optimised(export(Overwriting(), [(1, 4, 5, 5)], torch.float32), tmp_path, [x])
-    np.testing.assert_allclose(found, Overwriting()(x), rtol=1e-5)
+    _, found = optimised(export(nn.Softplus(), [(1, 4, 5, 5)], torch.float32), tmp_path, [x])
+    np.testing.assert_allclose(found, nn.Softplus()(x), rtol=1e-5)
 
 
 def test_weights_are_those_of_the_module(tmp_path: Path) -> None:
