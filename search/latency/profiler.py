@@ -151,7 +151,7 @@ class Profiler:
     @cached_property
     def _pace(self) -> Pace:
         pace = Pace(self._runtime.load(nn.Conv2d(32, 32, 3, padding=1), [(1, 32, 16, 16)]))
-        for _ in range(100):  # some tens of milliseconds, by which most slow moments have passed
+        for _ in range(20):  # some tens of milliseconds, by which most slow moments have passed
             pace.slowness()
         return pace
 

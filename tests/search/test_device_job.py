@@ -10,7 +10,7 @@ import pytest
 
 from search.latency.table import Table
 from search.session import command
-from spaces import SearchSpace, decode
+from spaces import SearchSpace, decode, network
 from spaces.reference import read_yaml
 from tests.search.latency.fake import fill
 from tests.search.test_run import home, run  # noqa: F401
@@ -58,10 +58,7 @@ def test_a_table_from_elsewhere_is_searched_for(home: Path) -> None:  # noqa: F8
     said = run(home, f"architecture={files[0].parent}", "bundle=front.pyz", module="search.profile")
     assert f"{len(files)} networks" in said
     measured = Table(home / "back.csv", PHONE)
-    fill(measured, space, networks=[])
-    for digest, (architecture, one) in fill(Table(home / "x.csv", PHONE), space).networks.items():
-        measured.networks[digest] = architecture, one
-    measured.save()
+    fill(measured, space, networks=[network("resnet20_cifar")]).save()
     said = run(home, "study=quick", "measured=back.csv", module="search.report", status=2)
     assert "holds none of the study's networks" in said
     networks = [decode(read_yaml(file)) for file in files]

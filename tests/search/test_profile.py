@@ -109,6 +109,7 @@ def test_a_spaces_table_is_filled(
     for name, value in {
         "BLOCK_BUDGET_S": 0.002,
         "NETWORK_BUDGET_S": 0.002,
+        "NUM_MET": 60,
         "NUM_BLOCKS": 12,
         "NUM_NETWORKS": 2,
     }.items():

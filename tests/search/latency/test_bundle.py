@@ -30,6 +30,7 @@ finally:
 @pytest.fixture
 def there(tmp_path: Path, small_space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the device with the bundle in it."""
+    monkeypatch.setattr(profiler, "NUM_MET", 60)
     monkeypatch.setattr(profiler, "NUM_BLOCKS", 5)
     monkeypatch.setattr(profiler, "NUM_NETWORKS", 2)
     assert write_bundle(tmp_path / "bundle.pyz", Device("onnxruntime"), *sample(small_space)) > 1000

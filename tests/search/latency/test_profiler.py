@@ -22,6 +22,7 @@ from spaces import SearchSpace
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiler, "BLOCK_BUDGET_S", 0.002)
     monkeypatch.setattr(profiler, "NETWORK_BUDGET_S", 0.002)
+    monkeypatch.setattr(profiler, "NUM_MET", 60)
     monkeypatch.setattr(profiler, "NUM_BLOCKS", 14)
     monkeypatch.setattr(profiler, "NUM_NETWORKS", 3)
 

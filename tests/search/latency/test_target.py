@@ -32,6 +32,7 @@ def brought(tmp_path: Path, small_space: SearchSpace) -> Device:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BLOCK_BUDGET_S", "NETWORK_BUDGET_S"):
         monkeypatch.setattr(profiler, name, 0.002)
+    monkeypatch.setattr(profiler, "NUM_MET", 60)
     monkeypatch.setattr(profiler, "NUM_BLOCKS", 14)
     monkeypatch.setattr(profiler, "NUM_NETWORKS", 4)
 
