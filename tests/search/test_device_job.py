@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -51,12 +52,14 @@ def test_a_table_from_elsewhere_is_searched_for(home: Path) -> None:  # noqa: F8
     table.save()
     said = run(home, *QUICK, "device=onnxruntime", "device.table=phone.csv", "trials=3")
     assert "Latency is predicted for another device, a phone, onnxruntime 0.1" in said
+    [bundled] = [line for line in said.splitlines() if "bundle=front.pyz" in line]
     said = " ".join(said.split())
     assert "not measured. To measure the front on its device:" in said.replace("  ", " ")
     assert "python -m search.report study=quick measured=front.csv" in said
     files = sorted((home / "results" / "quick" / "front").glob("*.yaml"))
-    said = run(home, f"architecture={files[0].parent}", "bundle=front.pyz", module="search.profile")
+    said = run(home, *shlex.split(bundled)[3:], module="search.profile")  # as it is printed
     assert f"{len(files)} networks" in said
+    assert "python -m search.report study=NAME measured=front.csv" in " ".join(said.split())
     measured = Table(home / "back.csv", PHONE)
     fill(measured, space, networks=[network("resnet20_cifar")]).save()
     said = run(home, "study=quick", "measured=back.csv", module="search.report", status=2)
