@@ -200,7 +200,7 @@ def _convolution(
     if transposed or weight.dim() != 4:
         raise UntraceableError("it runs another convolution than in two dimensions")
     inputs = [graph.read(t) for t in (x, weight, bias) if t is not None]
-    attributes = {"group": groups, "kernel_shape": list(weight.shape[2:]), "pads": [*padding, *padding]}
+    attributes: dict[str, Any] = {"group": groups, "kernel_shape": list(weight.shape[2:]), "pads": [*padding, *padding]}
     graph.name(output, *graph.add("Conv", inputs, strides=list(stride), dilations=list(dilation), **attributes))
 
 
@@ -346,7 +346,12 @@ def _max_pool(
     ceil: bool = False,
 ) -> None:
     pairs = [list(p) * 2 if len(p) == 1 else list(p) for p in (kernel, stride or kernel, padding, dilation)]
-    attributes = {"strides": pairs[1], "pads": pairs[2] * 2, "dilations": pairs[3], "ceil_mode": int(ceil)}
+    attributes: dict[str, Any] = {
+        "strides": pairs[1],
+        "pads": pairs[2] * 2,
+        "dilations": pairs[3],
+        "ceil_mode": int(ceil),
+    }
     graph.name(output[0], *graph.add("MaxPool", [graph.read(x)], kernel_shape=pairs[0], **attributes))
 
 
@@ -369,7 +374,7 @@ def _average_pool(
         sides = [0, 0, *padding]
         [read] = graph.add("Pad", [read, graph.integers([*sides, *sides]), graph.number(0)], mode="constant")
         pads = [0] * 4
-    attributes = {"strides": stride, "pads": pads, "ceil_mode": int(ceil)}
+    attributes: dict[str, Any] = {"strides": stride, "pads": pads, "ceil_mode": int(ceil)}
     graph.name(output, *graph.add("AveragePool", [read], kernel_shape=kernel, **attributes))
 
 
