@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,7 +24,7 @@ from search.costs import Costs
 from search.data import Data, load
 from search.driver import Watcher, explore
 from search.enqueue import Enqueued, read_networks
-from search.fidelity import make_fidelity
+from search.fidelity import Fidelity, Full, make_fidelity
 from search.latency.device import Device, in_words
 from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
@@ -33,6 +34,7 @@ from search.reporting.files import replace_file
 from search.reporting.measuring import MeasuringBar
 from search.reporting.progress import Ended, Progress, Status
 from search.samplers import make_sampler
+from search.samplers.cost_aware import CostAwareSampler
 from search.storage import (
     attributes,
     lock,
@@ -46,7 +48,7 @@ from search.storage import (
 from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
-from search.warm_start import warm_start
+from search.warm_start import read_earlier
 from spaces import InputError, SearchSpace
 
 LATENCY_TABLE = "latency_table"
@@ -83,9 +85,15 @@ def run(config: RunConfig) -> int:
     console = Console()
     parts = check_parts(config)
     folder = Path(config.results_dir) / config.study
+    is_new = not folder.exists()
     prepare_folder(folder)
     with lock(folder, config.storage, config.study):
-        target, study, described = open_run(config, parts, folder, console)
+        try:
+            target, study, described = open_run(config, parts, folder, console)
+        except InputError:
+            if is_new:  # what was refused is no study
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
         interrupted = False
         try:
@@ -116,10 +124,13 @@ def check_parts(config: RunConfig) -> Parts:
     settings = BackendSettings.from_config(config.backend)
     check_backend(settings, config.workers, config.imports)
     # these two are made when the study is known; what is wrong with them is said before it exists
-    make_fidelity(config.fidelity, objective)
-    make_sampler(config.sampler, config.seed)
+    fidelity = make_fidelity(config.fidelity, objective)
+    sampler = make_sampler(config.sampler, config.seed)
+    if config.warm_start and not isinstance(sampler, CostAwareSampler):
+        raise InputError("warm_start: only sampler=cost_aware learns from earlier studies")
     data = load(config.data)
     space = make_space(config, data)
+    check_rungs(fidelity, space)
     enqueued = read_networks(
         config.enqueue, in_channels=data.in_channels, num_classes=data.num_classes, resolution=data.resolution
     )
@@ -140,6 +151,7 @@ def open_run(
         check_limits(objective, space)
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
     described = describe(config, parts.data, objective, target)
+    earlier, said = read_earlier(space, config.warm_start, folder, config.storage, described)
     study = Study(
         space,
         objective,
@@ -153,8 +165,10 @@ def open_run(
         leases=leases,
         enqueued=parts.enqueued,
     )
-    for said in warm_start(sampler, config.warm_start, folder, config.storage, described):
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    if isinstance(sampler, CostAwareSampler) and earlier:
+        sampler.learn_from(earlier)
+    for line in said:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if objective.limits:
         console.print(f"{study.reference['feasible_share']:.1%} of random architectures keep within the limits.")
     return target, study, described
@@ -203,6 +217,18 @@ def make_space(config: RunConfig, data: Data) -> SearchSpace:
     for candidate in space.coverage():
         check_settings(candidate.hyperparameters)
     return space
+
+
+def check_rungs(fidelity: Fidelity, space: SearchSpace) -> None:
+    """Raises InputError where no training is long enough to be stopped early."""
+    if isinstance(fidelity, Full):
+        return
+    epochs = {candidate.hyperparameters["epochs"] for candidate in space.coverage()}
+    if not any(map(fidelity.rungs, epochs)):
+        raise InputError(
+            f"fidelity: a training of train.epochs={max(epochs)} has no rung at which it could be stopped; give it more "
+            "epochs, or fidelity=full"
+        )
 
 
 def follow(study: Study, progress: Progress, tracker: Tracker) -> Watcher:

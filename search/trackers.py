@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -54,10 +55,8 @@ class TensorBoard(AbstractContextManager["TensorBoard"]):
     """Event files in the folder `tensorboard` beside the results: `tensorboard --logdir FOLDER`."""
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InputError("tracker=tensorboard needs the package tensorboard: pip install tensorboard") from error
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(folder / "tensorboard")
         self._writer.add_text("config", f"```json\n{json.dumps(parameters, indent=2, default=str)}\n```")
 
@@ -86,11 +85,9 @@ class MLflow(AbstractContextManager["MLflow"]):
     """
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, Any]) -> None:
-        try:
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what is trained here is nobody else's business
-            from mlflow.tracking import MlflowClient
-        except ImportError as error:
-            raise InputError("tracker=mlflow needs the package mlflow: pip install mlflow") from error
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what is trained here is nobody else's business
+        from mlflow.tracking import MlflowClient
+
         self._client: Any = MlflowClient()
         note = folder / "mlflow-run"
         self._experiment = self._find_experiment()
@@ -172,10 +169,12 @@ def check_tracker(name: Any) -> str:
     """The name of a tracker.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or its package is not installed.
     """
     if name not in TRACKERS:
         raise InputError(f"tracker: there is no tracker '{name}'{did_you_mean(name, TRACKERS)}")
+    if TRACKERS[name] is not NoTracker and importlib.util.find_spec(name) is None:  # each is named after its package
+        raise InputError(f"tracker={name} needs the package {name}: pip install {name}")
     return name
 
 

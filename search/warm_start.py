@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.confirm import Confirmations
 from search.samplers.base import Earlier
-from search.samplers.cost_aware import CostAwareSampler
 from search.storage import open_study
 from spaces import InputError, SearchSpace, decode
 from spaces.recognition import recognise
@@ -21,30 +19,26 @@ from spaces.space import Decisions
 _IMAGE = ("in_channels", "num_classes", "resolution")
 
 
-def warm_start(
-    sampler: BaseSampler, entries: Sequence[str], folder: Path, storage: str | None, config: Mapping[str, Any]
-) -> list[str]:
-    """Hands the sampler the complete trials of earlier studies whose networks lie in its space.
+def read_earlier(
+    space: SearchSpace, entries: Sequence[str], folder: Path, storage: str | None, config: Mapping[str, Any]
+) -> tuple[list[Earlier], list[str]]:
+    """The complete trials of earlier studies whose networks lie in the space.
 
     Accuracies of the same images and the same training count as this study's own; others teach what they have in common with it.
 
     Args:
-        sampler: bound to its space.
+        space: that of this study.
         entries: names of studies beside this one, and folders.
         folder: this study's.
         storage: URL where studies by name are looked for; None: their folders.
         config: this study's.
 
     Returns:
-        A sentence for each study, of how much of it is used.
+        What a sampler can learn from, and a sentence for each study, of how much of it is used.
 
     Raises:
-        InputError: a study that is none, is this one, or has nothing in common with the space; a sampler that cannot learn from it.
+        InputError: a study that is none, is this one, or has nothing in common with the space.
     """
-    if not entries:
-        return []
-    if not isinstance(sampler, CostAwareSampler):
-        raise InputError("warm_start: only sampler=cost_aware learns from earlier studies")
     said, everything = [], []
     for entry in entries:
         place = Path(entry) if "/" in entry else folder.parent / entry
@@ -52,7 +46,7 @@ def warm_start(
             raise InputError(f"warm_start: '{entry}' is this study itself; it goes on with what it knows")
         study = _open(place, None if "/" in entry else storage)
         trials = [*_complete(study)]
-        found = [*_earlier(study, trials, sampler.space, config)]
+        found = [*_earlier(study, trials, space, config)]
         if not found:
             raise InputError(
                 f"warm_start: none of the {len(trials)} complete trials of '{entry}' is a network of this space; leave it out"
@@ -62,8 +56,7 @@ def warm_start(
             f"Warm start: {len(found)} of {len(trials)} complete trials of '{entry}' lie in this space ({alike})."
         )
         everything += found
-    sampler.learn_from(everything)
-    return said
+    return everything, said
 
 
 def _open(folder: Path, storage: str | None) -> optuna.Study:

@@ -316,12 +316,6 @@ def window_size(
     return sides[0], sides[1]
 
 
-def linear_cost(in_features: int, out_features: int, *, bias: bool = True) -> Cost:
-    """Cost of one `nn.Linear` on pooled values."""
-    weights = in_features * out_features
-    return Cost(weights, weights + bias * out_features, (1, 1), in_features + weights + out_features)
-
-
 class SqueezeExcitation(nn.Module):
     """Scales every channel by a gate computed from all channels' means.
 

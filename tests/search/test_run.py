@@ -424,6 +424,9 @@ def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Pa
         (["results_dir=/proc/nowhere"], ["/proc/nowhere", "results_dir"]),
         (["imports=[no_such_module]"], ["no_such_module"]),
         (["fidelity=halfing"], ["halfing", "did you mean 'halving'"]),
+        (["fidelity=halving"], ["train.epochs=1", "fidelity=full"]),
+        (["warm_start=[old]", "sampler=tpe"], ["only sampler=cost_aware learns"]),
+        (["tracker=mlflaw"], ["mlflaw", "did you mean 'mlflow'"]),
         (["fidelity=halving", "fidelity.reduction=1"], ["reduction", "at least 2", "1"]),
         (["confirm=-1"], ["confirm=-1"]),
         (["enqueue=[mobilenet_v22]"], ["enqueue", "mobilenet_v22", "did you mean 'mobilenet_v2'"]),
@@ -449,8 +452,7 @@ def test_bad_input_is_one_clear_error_before_any_work(
     for word in words:
         assert word in said
     assert count(home / "results" / "quick", *TrialState) == 0
-    if not arguments[0].startswith(("objective.max_flops", "warm_start")):  # which the study is asked about
-        assert not (home / "results").exists()
+    assert not (home / "results" / "quick").exists()
 
 
 def test_a_changed_config_is_refused_with_what_changed(home: Path) -> None:
