@@ -7,20 +7,17 @@ changed and asks for the charts that are looked at, so that what a reader has ch
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html
 from flask import abort, request
 
+from search.live.answers import Answers, as_options
 from search.live.studies import Studies
-from search.reporting.figures import DARK, LIGHT, ComparisonInfo, draw_bands, draw_fronts, gather_comparison
 from search.reporting.page import HERE as PAGE
-from search.reporting.page import SCRIPTS, SLOW_FRAGMENTS, StudyPage, stylesheet
-from search.reporting.text import COST_WORDS, percent, readable, readable_cost
-from spaces import InputError
+from search.reporting.page import SCRIPTS, stylesheet
 
 HERE = Path(__file__).parent
 REFRESH_S = 2.0
@@ -112,7 +109,7 @@ def _layout(studies: Studies, chosen: Sequence[str]) -> html.Div:
                     html.Label("Studies", htmlFor="studies"),
                     dcc.Dropdown(
                         id="studies",
-                        options=_options(studies.names()),
+                        options=as_options(studies.names()),
                         value=list(chosen),
                         multi=True,
                         placeholder="Choose one study, or several to compare",
@@ -128,14 +125,10 @@ def _layout(studies: Studies, chosen: Sequence[str]) -> html.Div:
     )
 
 
-def _options(names: Iterable[str]) -> list[dict[str, str]]:
-    return [{"label": name, "value": name} for name in names]
-
-
 def _connect(app: Dash, studies: Studies) -> None:
-    """Everything that happens in answer to something."""
-
-    @app.callback(
+    """Everything that happens in answer to something, on the server and in the browser."""
+    answers = Answers(studies)
+    app.callback(
         Output("news", "data"),
         Output("seen", "data"),
         Output("problem", "children"),
@@ -145,47 +138,9 @@ def _connect(app: Dash, studies: Studies) -> None:
         Input("unknown", "data"),
         State("seen", "data"),
         State("studies", "options"),
-    )
-    def look(
-        _: int, value: list[str] | None, unknown: str | None, seen: dict[str, Any] | None, options: list[dict[str, str]]
-    ) -> tuple[Any, ...]:
-        """What has changed since the browser was last told."""
-        names = list(value or [])
-        listed = _options(studies.names())
-        options = no_update if listed == options else listed  # type: ignore[assignment]
-        try:
-            now = {"names": names, "revisions": [studies.revision(name) for name in names]}
-            problem = unknown or ("" if names else "Choose a study.")
-            if now == seen:
-                return no_update, no_update, problem, options
-            first = seen is None or seen["names"] != names or not seen["revisions"]
-            parts = _page_parts(studies.page(names[0]), first) if len(names) == 1 else {}
-            return {**now, **parts}, now, problem, options
-        except InputError as error:
-            now = {"names": names, "revisions": []}
-            return now, now, str(error), options
-
-    @app.callback(Output("answer", "data"), Input("wanted", "data"), prevent_initial_call=True)
-    def answer(wanted: dict[str, Any]) -> dict[str, Any]:
-        """Figures of a study's page, its trials, and the text that goes with a figure."""
-        try:
-            page = studies.page(wanted["study"])
-        except InputError:
-            return {"id": wanted["id"], "figures": {}}
-        found: dict[str, Any] = {}
-        for name in wanted["names"]:
-            try:
-                found[name] = page.model() if name == "model" else page.figure(name)
-            except KeyError:
-                found[name] = None
-        kinds = {name.partition(":")[0] for name in wanted["names"]}
-        return {
-            "id": wanted["id"],
-            "figures": found,
-            "parts": {name: page.fragment(name) for name in SLOW_FRAGMENTS if name in kinds},
-        }
-
-    @app.callback(
+    )(answers.news)
+    app.callback(Output("answer", "data"), Input("wanted", "data"), prevent_initial_call=True)(answers.figures)
+    app.callback(
         Output("comparison", "hidden"),
         Output("fronts", "figure"),
         Output("bands", "figure"),
@@ -194,39 +149,15 @@ def _connect(app: Dash, studies: Studies) -> None:
         Input("seen", "data"),
         Input("scheme", "data"),
         prevent_initial_call=True,
-    )
-    def compare(seen: dict[str, Any] | None, scheme: str | None) -> tuple[Any, ...]:
-        """Several studies over one another."""
-        if seen is None or len(seen["names"]) < 2 or not seen["revisions"]:
-            return True, *[no_update] * 4
-        info = gather_comparison([studies.page(name).record for name in seen["names"]])
-        theme = DARK if scheme == "dark" else LIGHT
-        return False, draw_fronts(info, theme), draw_bands(info, theme), _figures_table(info), _reference(info)
-
-    @app.callback(
+    )(answers.comparison)
+    app.callback(
         Output("studies", "value"),
         Output("unknown", "data"),
         Input("location", "search"),
         Input({"open": ALL}, "n_clicks"),
         State("seen", "data"),
         prevent_initial_call=True,
-    )
-    def choose(search: str | None, clicks: list[int | None], seen: dict[str, Any]) -> tuple[Any, Any]:
-        """The studies that the address names, or the one whose name was clicked."""
-        if isinstance(ctx.triggered_id, dict):
-            return ([seen["names"][ctx.triggered_id["open"]]], "") if any(clicks) else (no_update, no_update)
-        named = parse_qs((search or "").removeprefix("?")).get("study")
-        if not named:
-            return no_update, no_update
-        known, problems = [], []
-        for name in named:
-            try:
-                studies.check(name)
-                known.append(name)
-            except InputError as error:
-                problems.append(str(error))
-        return known, "; ".join(problems)
-
+    )(answers.choice)
     for output, function, inputs in (
         ("said", "tell", [Input("news", "data")]),
         ("done", "deliver", [Input("answer", "data")]),
@@ -234,45 +165,3 @@ def _connect(app: Dash, studies: Studies) -> None:
         ("scheme", "scheme", [Input("location", "pathname")]),
     ):
         app.clientside_callback(ClientsideFunction("smallnets", function), Output(output, "data"), *inputs)
-
-
-def _page_parts(page: StudyPage, first: bool) -> dict[str, Any]:
-    """What a browser needs of a study's page: all of it at first, then what changes."""
-    if not first:
-        return {"parts": page.fragments()}
-    return {
-        "body": page.body(escape("Read from the study's storage; it is looked at again every few seconds.")),
-        "settings": page.settings(),
-    }
-
-
-def _reference(info: ComparisonInfo) -> str:
-    low, high, chance = info.reference
-    label = COST_WORDS[info.cost].label
-    return (
-        f"Accuracy against {label}. Hypervolumes share one reference: {readable(low)} to {readable_cost(info.cost, high)}, "
-        f"accuracy above {chance:.0%}."
-    )
-
-
-def _figures_table(info: ComparisonInfo) -> html.Table:
-    heads = ["Study", "Trials", "Best accuracy", "On the front", "Hypervolume"]
-    rows = [
-        html.Tr(
-            [
-                html.Td(html.Button(study.name, id={"open": i}, className="link", title="Show this study alone")),
-                *(
-                    html.Td(text, className="number")
-                    for text in (
-                        str(study.num_trials),
-                        "-" if study.best_accuracy is None else percent(study.best_accuracy),
-                        str(len(study.front.numbers)),
-                        f"{study.volume:.4g}",
-                    )
-                ),
-            ]
-        )
-        for i, study in enumerate(info.studies)
-    ]
-    head = html.Tr([html.Th(text, scope="col", className="number" * (i > 0)) for i, text in enumerate(heads)])
-    return html.Table([html.Thead(head), html.Tbody(rows)], className="plain")
