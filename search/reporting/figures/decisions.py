@@ -19,6 +19,7 @@ from search.reporting.networks import gather_traits
 from search.reporting.record import Record
 from search.reporting.tables import completed, decision_columns, floats, judged
 from search.reporting.text import COST_WORDS, is_missing, plain_value, readable_cost
+from spaces.checks import is_number
 
 LEAST_TRIALS = 10
 """Complete trials below which nothing is said of importance."""
@@ -29,7 +30,7 @@ _MAX_TRIALS = 1000
 _MAX_VALUES = 8
 _MAX_BACKGROUND = 96
 _MAX_BARS = 16
-_MAX_AXES = 7
+_MAX_AXES = 6
 _MAX_OPTIONS = 6
 
 Array = NDArray[np.float64]
@@ -91,7 +92,7 @@ def encoded(cells: Sequence[Any], target: Array) -> Array:
     There an absent decision says least: whether it was to be made is another decision's merit.
     """
     present = [cell for cell in cells if not is_missing(cell)]
-    if all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present):
+    if all(map(is_number, present)):
         column = np.array([np.nan if is_missing(cell) else float(cell) for cell in cells])
     else:
         texts = pd.Series([None if is_missing(cell) else _text(cell) for cell in cells], dtype="object")
@@ -234,7 +235,7 @@ def _with_or_without(trait: str, has: bool | None) -> str | None:
 def option_labels(cells: Sequence[Any]) -> list[str | None]:
     """The option of each trial in words: a value, or a range where there are many numbers; None where absent."""
     present = [cell for cell in cells if not is_missing(cell)]
-    numeric = all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
+    numeric = all(map(is_number, present))
     if not numeric or len(set(map(_text, present))) <= _MAX_OPTIONS:
         return [None if is_missing(cell) else plain_value(cell) for cell in cells]
     edges = np.unique(np.quantile(np.array(present, dtype=float), [0, 0.25, 0.5, 0.75, 1]))
@@ -369,7 +370,7 @@ def _cost_axis_of(trials: pd.DataFrame, cost: str) -> Axis:
 def _decision_axis(name: str, cells: Sequence[Any]) -> Axis:
     """A decision's values from the bottom up, the absent one at the very bottom; many numbers keep their distances."""
     present = [cell for cell in cells if not is_missing(cell)]
-    numeric = all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
+    numeric = all(map(is_number, present))
     distinct = sorted({plain_value(cell) for cell in present}, key=_natural)
     if not numeric or len(distinct) <= _MAX_VALUES:
         places = {text: float(place) for place, text in enumerate(distinct)}

@@ -1,7 +1,7 @@
 """Colours, type and axes that all figures share."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -39,7 +39,13 @@ class Theme:
     middle: str
     high: str
     series: tuple[str, ...]
-    bands: tuple[str, ...]
+    band_opacity: float
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The colours of the series as a band takes them, so faint that lines below it are seen."""
+        parts = ([int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in self.series)
+        return tuple(f"rgba({r},{g},{b},{self.band_opacity})" for r, g, b in parts)
 
 
 LIGHT = Theme(
@@ -60,9 +66,7 @@ LIGHT = Theme(
     middle="#5f9bd8",
     high="#0a3f80",
     series=("#1f6fd0", "#c8500a", "#117a55", "#9a2f88", "#7a6500", "#5a4fcf"),
-    bands=tuple(
-        f"rgba({rgb},0.14)" for rgb in ("31,111,208", "200,80,10", "17,122,85", "154,47,136", "122,101,0", "90,79,207")
-    ),
+    band_opacity=0.14,
 )
 DARK = Theme(
     ink="#e8ecf2",
@@ -82,16 +86,14 @@ DARK = Theme(
     middle="#4f8fd0",
     high="#b8dcff",
     series=("#74b6ff", "#ff9a57", "#5ed3a5", "#ea9ade", "#dcc451", "#aaa2ff"),
-    bands=tuple(
-        f"rgba({rgb},0.17)"
-        for rgb in ("116,182,255", "255,154,87", "94,211,165", "234,154,222", "220,196,81", "170,162,255")
-    ),
+    band_opacity=0.17,
 )
 
 
 def colours(theme: Theme) -> list[str]:
     """All colours of a theme, in one order for every theme."""
-    return [c for value in asdict(theme).values() for c in (value if isinstance(value, tuple) else (value,))]
+    single = [value for value in vars(theme).values() if isinstance(value, str)]
+    return [*single, *theme.series, *theme.bands]
 
 
 def figure(
