@@ -19,7 +19,7 @@ from search.latency.measuring import measure
 from search.latency.profiler import NETWORK_BUDGET_S
 from search.latency.runtimes import OnnxRuntime
 from search.onnx_file import TOLERANCE, OnnxFile, export_network, verify
-from search.reporting.card import model_card, preprocessing
+from search.reporting.card import model_card, preprocessing, rounding_in_words
 from search.reporting.files import replace_file
 from search.storage import prepare_folder
 from search.trained import CARD, RECORD, Training, TrainingRecord, load_network, read_record, take, write_record
@@ -79,6 +79,8 @@ def closing_words(entry: Mapping[str, Any], hardware: str) -> Iterator[str]:
     images = f"{entry['images']:,} test images"
     of_size = "" if entry["difference"] <= TOLERANCE else f", {entry['relative']:.1g} of the outputs' size,"
     yield f"Equal to PyTorch within {entry['difference']:.1g}{of_size} on {images}."
+    if entry["rounding"] is not None:
+        yield f"{rounding_in_words(entry['rounding'])}."
     yield f"Accuracy of the file {ours:.2f}%, PyTorch's {theirs:.2f}%."
     if entry["ties"]:
         yield f"They guess differently on {entry['ties']} images, whose best two outputs are equal within that."
@@ -98,14 +100,13 @@ def chosen_training(folder: Path, seed: Any) -> tuple[TrainingRecord, Training]:
     """
     record = read_record(folder)
     if record is None or not record.trainings:
+        if any(folder.glob("*.checkpoint")):
+            raise InputError(
+                f"folder: no training has ended yet in {folder}; the search.train command that began it goes on"
+            )
         near = sorted(path.parent.name for path in folder.parent.glob(f"*/{RECORD}"))
-        started = any(folder.glob("*.checkpoint"))
-        said = (
-            "no training has ended yet; the search.train command that began it goes on"
-            if started
-            else "nothing was trained"
-        )
-        raise InputError(f"folder: {said} in {folder}" + ("" if started else did_you_mean(folder.name, near)))
+        way_on = did_you_mean(folder.name, near) if near else "; search.train architecture=PATH trains a network"
+        raise InputError(f"folder: nothing was trained in {folder}{way_on}")
     by_seed = {training.seed: training for training in record.trainings}
     if seed is None:
         return record, record.trainings[0]

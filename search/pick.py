@@ -49,6 +49,8 @@ class Candidate:
     """On the validation split: the mean under other seeds where there is one, else that of its training."""
     costs: dict[str, float]
     """Those that are known, latency as measured where it was."""
+    latency: str
+    """Whether that is measured or predicted, and how well."""
 
 
 def pick(config: dict[str, Any]) -> None:
@@ -62,7 +64,11 @@ def pick(config: dict[str, Any]) -> None:
         raise InputError(f"by: there is no order '{config['by']}'{did_you_mean(config['by'], ORDERS)}")
     import_user_modules(config["imports"])
     study = load_study(config["study"], config["results_dir"], config["storage"])
-    objective = read_objective(study, config["objective"]) if config["by"] == "reward" else None
+    given = {key: value for key, value in config["objective"].items() if value is not None}
+    if given and config["by"] != "reward":
+        key, value = next(iter(given.items()))
+        raise InputError(f"objective.{key}={value}: counts with by=reward alone; give that too, or leave this out")
+    objective = read_objective(study, given) if config["by"] == "reward" else None
     console = make_console()
     best, architecture = choose(study, budgets, objective, console)
     path = Path(config["output"] or study.folder / "pick.yaml")
@@ -73,8 +79,11 @@ def pick(config: dict[str, Any]) -> None:
         raise InputError(f"output: cannot write {path}: {error.strerror}; choose another by output=PATH") from error
     title = f"{study.name}, trial {best.number}"
     console.print(Profile.of(title, architecture).table())
-    listed = ", ".join(readable_cost(name, value) for name, value in best.costs.items())
-    console.print(f"Trial {best.number}: {percent(best.accuracy)} on the validation images, {listed}.", highlight=False)
+    said = [f"{percent(best.accuracy)} on the validation images"]
+    said += [readable_cost(name, value) + best.latency * (name == "latency_ms") for name, value in best.costs.items()]
+    if objective is not None:
+        said.append(f"reward {_worth(best, objective):.4g}")
+    console.print(f"Trial {best.number}: {', '.join(said)}.", highlight=False)
     shown = os.path.relpath(path)
     console.print(f"Written to {shown}", highlight=False, markup=False, soft_wrap=True)
     if {"choices", "data"} <= study.config.keys():  # a study driven from Python does not say what its images are
@@ -100,13 +109,12 @@ def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:
     return budgets
 
 
-def read_objective(study: StoredStudy, changes: Mapping[str, Any]) -> Objective:
+def read_objective(study: StoredStudy, given: Mapping[str, Any]) -> Objective:
     """The study's objective with other values where they are given.
 
     Raises:
         InputError: a value that no objective can have, or a cost that is not known of the study.
     """
-    given = {key: value for key, value in changes.items() if value is not None}
     objective = Objective.from_config({**study.config["objective"], **given})
     if objective.cost not in study.costs:
         raise InputError(
@@ -136,13 +144,15 @@ def choose(
         if not any(name in one.costs for one in everyone):
             raise InputError(
                 f"max_{name}: the study '{study.name}' knows no {name}; it does where it was run with a device, as "
-                f"search.run device=onnxruntime, and budgets on {', '.join(everyone[0].costs)} can be kept"
+                f"search.run device=onnxruntime; known are {', '.join(n for n in BUDGETS if n in everyone[0].costs)}"
             )
     within = [one for one in everyone if excess(one, budgets) <= 1]
     if not within:
         raise InputError(_nearest(min(everyone, key=lambda one: excess(one, budgets)), budgets))
-    refusals = []
     cost = study.info.objective.cost if objective is None else objective.cost
+    if objective is not None and not any(_worth(one, objective) > 0 for one in within):
+        raise InputError(_out_of_reach(min(within, key=lambda one: one.costs[cost]), objective))
+    refusals = []
     for one in sorted(within, key=lambda one: (-_worth(one, objective), one.costs[cost], one.number)):
         try:
             architecture = study.architecture(one.number)
@@ -161,9 +171,12 @@ def candidates(study: StoredStudy) -> Iterator[Candidate]:
     trials = completed(study.trials)
     for row, accuracy in zip(trials.to_dict("records"), judged(trials).tolist(), strict=True):
         costs = {name: row[name] for name in study.costs if not is_missing(row[name])}
+        latency = " (predicted)"
+        if not is_missing(row.get("latency_error")):
+            latency = f" (predicted, ± {100 * row['latency_error']:.0f}%)"
         if not is_missing(row.get("measured_ms")):
-            costs["latency_ms"] = row["measured_ms"]
-        yield Candidate(row["number"], row["digest"], accuracy, costs)
+            costs["latency_ms"], latency = row["measured_ms"], " (measured)"
+        yield Candidate(row["number"], row["digest"], accuracy, costs, latency)
 
 
 def excess(one: Candidate, budgets: Mapping[str, float]) -> float:
@@ -182,6 +195,14 @@ def _nearest(one: Candidate, budgets: Mapping[str, float]) -> str:
     enough = {name: _rounded_up(one.costs[name]) for name, budget in budgets.items() if one.costs[name] > budget}
     wanted = " ".join(f"max_{name}={value}" for name, value in enough.items())
     return f"no network of the study meets {asked}; the nearest is trial {one.number} ({percent(one.accuracy)}): {wanted} admits it"
+
+
+def _out_of_reach(one: Candidate, objective: Objective) -> str:
+    asked, enough = readable_cost(objective.cost, objective.target_range[1]), _rounded_up(one.costs[objective.cost])
+    return (
+        f"by=reward: every network costs more than the target, {asked}, where beta {objective.beta:g} leaves no reward; the "
+        f"nearest is trial {one.number} ({percent(one.accuracy)}): objective.target={enough} admits it"
+    )
 
 
 def _rounded_up(cost: float) -> str:

@@ -31,11 +31,12 @@ from spaces.errors import did_you_mean
 from spaces.reference import read_yaml
 
 FORMATS = ("table", "json")
-
 ENOUGH_NETWORKS = 10
 """Of a table, to say how well it predicts."""
 ENOUGH_BLOCKS = 100
 """Of a table, to predict a network's blocks before they are measured."""
+_MOST_NAMED = 16
+"""Files that a message names."""
 
 EXAMPLES = [
     "python -m search.profile network=mobilenet_v2 network.width_multiplier=0.5",
@@ -106,8 +107,7 @@ def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
     if path is not None:
         if not isinstance(path, str):
             raise InputError(f"architecture={path!r}: must be the path of a YAML file")
-        if Path(path).is_dir():
-            raise InputError(f"architecture: {path} is a folder, which only bundle= takes whole; name one of its files")
+        check_file(path)
         return Path(path).stem, decode(read_yaml(Path(path)), path)
     if description is None:
         raise InputError(
@@ -115,6 +115,23 @@ def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
         )
     name = config["choices"]["network"]
     return name, decode(description, f"network '{name}'")
+
+
+def check_file(path: str) -> None:
+    """Finds out whether a network's file is there.
+
+    Raises:
+        InputError: it is not, or is a folder; files near it are named.
+    """
+    file = Path(path)
+    if file.is_file():
+        return
+    folder = file if file.is_dir() else file.parent
+    near = sorted(
+        str(found) for found in (*folder.glob("*.yaml"), *folder.glob("front/*.yaml")) if found.name != "config.yaml"
+    )
+    problem = "is a folder" if file.is_dir() else "there is no such file"
+    raise InputError(f"architecture={path}: {problem}{did_you_mean(path, near[:_MOST_NAMED]) if near else ''}")
 
 
 def measure_network(device: Device, architecture: Architecture) -> Latency:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,15 @@ def network_file(study: str, number: int, figures: Mapping[str, Any], descriptio
     """The text of a file that holds the network of a trial, with its figures as a comment."""
     listed = ", ".join(f"{name} {value}" for name, value in figures.items())
     return f"# Trial {number} of the study {study}: {listed}\n{yaml.safe_dump(dict(description), sort_keys=False)}"
+
+
+def network_origin(path: str | None) -> str | None:
+    """The study and trial that a file of `network_file` names: "shuffle_agg-digits, trial 11"; None of any other file."""
+    if path is None:
+        return None
+    with Path(path).open(encoding="utf-8") as file:
+        found = re.fullmatch(r"# Trial (\d+) of the study (.+): accuracy .*\n", file.readline())
+    return f"{found[2]}, trial {found[1]}" if found else None
 
 
 def enter_measured(study: optuna.Study, folder: Path, config: dict[str, Any]) -> None:

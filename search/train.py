@@ -27,10 +27,11 @@ from search.latency.profiler import Profiler
 from search.latency.runtimes import UnsupportedError
 from search.latency.sessions import cpu_model
 from search.profile import chosen_network
+from search.report import network_origin
 from search.reporting.card import model_card, plus_minus
 from search.reporting.files import replace_file
 from search.storage import prepare_folder
-from search.trackers import Tracker, check_tracker, open_tracker
+from search.trackers import Tracker, check_tracker, flat, open_tracker
 from search.trained import (
     CARD,
     Training,
@@ -78,7 +79,7 @@ def train_in_full(config: dict[str, Any]) -> None:
     prepare_folder(folder, "folder")
     with take(folder):
         wanted = TrainingRecord(
-            network=name,
+            network=network_origin(config["architecture"]) or name,
             digest=architecture.digest,
             architecture=architecture.to_dict(),
             data=config["data"],
@@ -178,10 +179,9 @@ def take_up(folder: Path, wanted: TrainingRecord) -> TrainingRecord:
     known = read_record(folder)
     if known is None:
         return wanted
+    before, now = flat(known.identity), flat(wanted.identity)
     changes = [
-        f"{key}: {known.identity[key]} -> {value}"
-        for key, value in wanted.identity.items()
-        if known.identity[key] != value
+        f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now} if before.get(key) != now.get(key)
     ]
     if changes:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What the dashboard's server answers: what is new, the figures that are looked at, several studies compared, and what is chosen."""
+"""What the dashboard's server answers: what is new, the figures that are looked at, studies compared, and what is chosen."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _layout(studies: Studies, chosen: Sequence[str]) -> html.Div:
                     ),
                     html.Span(id="pulse", role="status"),
                 ],
-                className="bar",
+                className="chooser",
             ),
             html.P(id="problem", className="problem", role="alert"),
             html.Div(id="study"),

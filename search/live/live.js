@@ -68,7 +68,7 @@
     const lost = Date.now() - heard > 12000;
     const pulse = document.getElementById("pulse");
     if (!pulse) return;
-    pulse.textContent = lost ? "No answer from the dashboard's server" : "live";
+    pulse.textContent = lost ? "No answer from the dashboard's server" : last ? "live" : "reading ...";
     pulse.classList.toggle("lost", lost);
   }, 1000);
 

@@ -158,12 +158,14 @@ def _use(record: TrainingRecord) -> str:
     same = export["accuracy_then"] == export["accuracy_torch"]
     then = "" if same else f", at the end of its training {100 * export['accuracy_then']:.2f}%"
     ties = f"; {export['ties']} images are ties within that" if export["ties"] else ""
+    rounding = f"; {rounding_in_words(export['rounding'])}" if export.get("rounding") else ""
     rows = [
         ["file", f"`{plain(export['file'])}`, opset {export['opset']}, input `image`, output `logits`, any batch"],
         ["weights", f"`{export['weights']}`"],
         [
             "greatest difference from PyTorch",
-            f"{export['difference']:.2g}, {export['relative']:.2g} of the image's greatest output, on {export['images']:,} images",
+            f"{export['difference']:.2g}, {export['relative']:.2g} of the image's greatest output, on {export['images']:,} images"
+            + rounding,
         ],
         [
             "test top-1 of the file",
@@ -182,6 +184,14 @@ def _use(record: TrainingRecord) -> str:
     )
     about = "The preprocessing is in the file's metadata too, under names of its own: mean, std, class_names, ..."
     return f"{text}\n\n## ONNX\n\n{_table(['', ''], rows)}\n\n{about}\n\n{code}"
+
+
+def rounding_in_words(rounding: Mapping[str, float]) -> str:
+    """Why a file may differ by more than the usual tolerance: what `search.onnx_file.verify` found of rounding."""
+    return (
+        f"float32 is no more exact for this network: from PyTorch in float64 the file differs by {rounding['file']:.1g}, "
+        f"PyTorch itself by {rounding['torch']:.1g} of the outputs' size"
+    )
 
 
 def _reproduce(record: TrainingRecord) -> str:

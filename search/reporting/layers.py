@@ -108,17 +108,18 @@ class Profile:
         }
 
     def table(self) -> Table:
-        """The layers with totals: counts in full, bytes in millions."""
+        """The layers with totals: counts in full, bytes in thousands or millions."""
         totals, latency = self.totals, self.latency
+        unit, scale = ("MB", 1e6) if max(totals["memory_access"], totals["activation_bytes"]) >= 1e6 else ("kB", 1e3)
         notes = (
             "FLOPs: multiply-adds of one image. Bytes in float32.\n"
             "Moved: what convolutions and linear layers read and write. Alive: the most activations at once."
         )
         table = Table(title=self.title, show_footer=True, header_style="bold", caption_justify="left")
         table.caption = notes if latency is None else f"{notes}\n{describe_latency(latency)}"
-        headings = ["output", "channels", "FLOPs", "params", "moved (MB)", "alive (MB)"]
+        headings = ["output", "channels", "FLOPs", "params", f"moved ({unit})", f"alive ({unit})"]
         footers = ["", "", _whole(totals["flops"]), _whole(totals["params"])]
-        footers += [_mega(totals["memory_access"]), _mega(totals["activation_bytes"])]
+        footers += [f"{totals[name] / scale:,.2f}" for name in ("memory_access", "activation_bytes")]
         if latency is not None:
             headings += ["predicted (ms)", "measured (ms)"]
             footers += [_predicted(latency), _milliseconds(latency.network)]
@@ -128,7 +129,7 @@ class Profile:
             table.add_column(heading, footer, justify="right", no_wrap=True)
         for row in self.rows:
             cells = ["x".join(map(str, row.size)), *map(_whole, (row.channels, row.flops, row.params))]
-            cells += [_mega(row.memory_access), _mega(row.activation_bytes)]
+            cells += [f"{count / scale:,.2f}" for count in (row.memory_access, row.activation_bytes)]
             if latency is not None:
                 cells.append("-" if latency.predicted is None else f"{latency.predicted[row.position]:.3f}")
                 cells.append(_milliseconds(latency.layers[row.position]))
@@ -189,10 +190,6 @@ def _predicted(latency: Latency) -> str:
 
 def _milliseconds(measured: Measurement) -> str:
     return f"{measured.median_ms:.3f} ±{measured.iqr_ms / 2:.3f}{' ' if measured.steady else '!'}"
-
-
-def _mega(count: int) -> str:
-    return f"{count / 1e6:,.2f}"
 
 
 def _whole(count: int) -> str:

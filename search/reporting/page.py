@@ -312,7 +312,7 @@ class StudyPage:
     def _importance_note(self) -> str:
         count = self._importance.num_trials
         if count < LEAST_TRIALS:
-            return f"Nothing can be said yet: {count} trials are complete, and {LEAST_TRIALS} are needed."
+            return f"It takes {LEAST_TRIALS} complete trials; there {'is' if count == 1 else 'are'} {count}."
         return (
             "The share of the differences between trials that a decision explains by itself (functional analysis of variance, "
             f"{count} trials): in accuracy, and in accuracy above or below other networks of the same cost."
@@ -493,7 +493,8 @@ def _front_table(members: pd.DataFrame, costs: list[str]) -> str:
     if members.empty:
         return '<p class="empty">No trial is complete yet.</p>'
     differ, shared = split_decisions(members)
-    labels = ["Trial", "Accuracy", *map(_cost_name, costs), "Reward"]
+    measured = ["Measured (ms)"] if "measured_ms" in members and members["measured_ms"].notna().any() else []
+    labels = ["Trial", "Accuracy", *map(_cost_name, costs), *measured, "Reward"]
     head = "".join(f'<th scope="col">{label}</th>' for label in [*labels, "Decisions in which they differ"])
     rows = "\n".join(_front_row(row, costs, labels, differ) for row in members.to_dict("records"))
     table = f'<table class="front"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
@@ -512,6 +513,7 @@ def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], diff
         ("trial", row["number"], number),
         ("accuracy", accuracy, percent(accuracy) + spread),
         *((cost, row[cost], f"{row[cost]:.3g}" if cost == "latency_ms" else readable(row[cost])) for cost in costs),
+        *([("measured", row["measured_ms"], _measured_text(row))] if "Measured (ms)" in labels else []),
         ("reward", row["reward"], "-" if is_missing(row["reward"]) else f"{row['reward']:.3f}"),
     ]
     cells = [
@@ -521,6 +523,10 @@ def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], diff
     name = "" if is_missing(row.get("name")) else f"<span><b>{escape(str(row['name']))}</b></span>"
     decisions = _groups({name: row[name] for name in differ}, name)
     return f'<tr>{"".join(cells)}<td class="decisions">{decisions}</td></tr>'
+
+
+def _measured_text(row: Mapping[Any, Any]) -> str:
+    return "-" if is_missing(row["measured_ms"]) else f"{row['measured_ms']:.3g}"
 
 
 def _groups(decisions: Mapping[str, Any], before: str = "") -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Data, load, load_test
-from search.onnx_file import TOLERANCE, OnnxFile, export_network, verify
+from search.onnx_file import ROUNDING, TOLERANCE, OnnxFile, export_network, verify
 from spaces import BLOCKS, Architecture, InputError, build, decode, load_space, network, networks
 from spaces.reference import CONF
 
@@ -88,7 +88,8 @@ def check_parity(architecture: Architecture, batches: tuple[int, ...] = (1, 3)) 
         with torch.no_grad():
             ours = module(images).numpy()
         theirs = file(images.numpy())
-        assert theirs.shape == (batch, architecture.num_classes)
+        assert theirs.shape == ours.shape
+        assert theirs.shape[:2] == (batch, architecture.num_classes)
         assert np.ptp(ours) > 0.01, "a network that says the same of everything shows nothing"
         np.testing.assert_allclose(theirs, ours, rtol=TOLERANCE, atol=TOLERANCE)
 
@@ -190,6 +191,45 @@ def test_a_file_that_does_something_else_is_found_out(exported: tuple[nn.Module,
             verify(OnnxFile(content), module, digits, (8, 8))
     finally:
         module.load_state_dict(state)
+
+
+class Amplified(nn.Module):
+    """A network that adds the difference of two sums, equal but for their order, many times over: rounding, and nothing else."""
+
+    def __init__(self, gain: float, wrong: float = 0.0) -> None:
+        super().__init__()
+        self.gain = gain
+        self.wrong = wrong
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        noise = (1e3 * flat).cumsum(1)[:, -1:] - 1e3 * flat.sum(1, keepdim=True)
+        return self.linear(flat) + self.gain * noise + self.wrong
+
+
+def test_what_rounding_explains_is_said_and_no_more_is_let_through(digits: Data) -> None:
+    torch.manual_seed(0)
+    module = Amplified(1.0).eval()
+    file = OnnxFile(export_network(small(), module, {}))
+    checked = verify(file, module, digits, (8, 8))
+    assert checked["relative"] > TOLERANCE, "otherwise this shows nothing"
+    assert checked["rounding"]["file"] <= ROUNDING * checked["rounding"]["torch"]
+    wrong = Amplified(1.0, wrong=10 * checked["rounding"]["torch"]).eval()
+    wrong.linear.load_state_dict(module.linear.state_dict())
+    with pytest.raises(InputError, match=r"from PyTorch in float64 by .*, where rounding makes .*; it was not written"):
+        verify(file, wrong, digits, (8, 8))
+
+
+def test_outputs_that_are_no_numbers_are_found_out(exported: tuple[nn.Module, bytes], digits: Data) -> None:
+    module, content = exported
+
+    class File(OnnxFile):
+        def __call__(self, images: Any) -> Any:
+            return np.where(images[:, :1, 0, :1].max() > 2, np.nan, 1.0) * super().__call__(images)
+
+    with pytest.raises(InputError, match="by nan on the test images"):
+        verify(File(content), module, digits, (8, 8))
 
 
 @pytest.mark.slow

@@ -105,7 +105,9 @@ def test_latency_counts_as_measured_where_it_was(done: StoredStudy) -> None:
     assert pick.choose(done, {"latency_ms": 1.5}, None, Console())[0].number == best
     trials.loc[best, "measured_ms"] = 1.6
     chosen, _ = pick.choose(done, {"latency_ms": 1.5}, None, Console())
-    assert (chosen.number, chosen.costs["latency_ms"]) == (second, 1.0)
+    assert (chosen.number, chosen.costs["latency_ms"], chosen.latency) == (second, 1.0, " (predicted)")
+    chosen, _ = pick.choose(done, {"latency_ms": 1.7}, None, Console())
+    assert (chosen.number, chosen.costs["latency_ms"], chosen.latency) == (best, 1.6, " (measured)")
     with pytest.raises(ValueError, match=r"the nearest is trial \d+ \(.*\): max_latency_ms=1 admits it"):
         pick.choose(done, {"latency_ms": 0.5}, None, Console())
 
@@ -119,12 +121,13 @@ def test_accuracy_counts_as_confirmed_where_it_was(done: StoredStudy) -> None:
 
 
 def test_by_reward_weighs_cost_against_accuracy(
-    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch
+    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soft = ["by=reward", "objective.target=1e4", "objective.alpha=-0.5", "objective.beta=-0.5"]
     assert run(monkeypatch, "study=done", *soft) == 0
     reward = done.trials["accuracy"] * (done.trials["flops"].astype(float) / 1e4) ** -0.5
     assert picked(folder / "pick.yaml") == done.trials.loc[reward.idxmax()]["digest"]
+    assert f"reward {reward.max():.4g}." in " ".join(capsys.readouterr().out.split())
     assert run(monkeypatch, "study=done", "by=reward") == 0, "the study's own reward"
     assert picked(folder / "pick.yaml") == done.trials.loc[done.trials["reward"].idxmax()]["digest"]
 
@@ -135,7 +138,8 @@ def test_by_reward_weighs_cost_against_accuracy(
         (["study=dune"], "did you mean 'done'?"),
         (["study=done", "max_params=0"], "max_params=0: must be a number above 0"),
         (["study=done", "max_flops=few"], "max_flops=few: must be a number above 0"),
-        (["study=done", "max_latency_ms=2"], "knows no latency_ms; it does where it was run with a device"),
+        (["study=done", "max_latency_ms=2"], "known are flops, params, activation_bytes"),
+        (["study=done", "objective.target=1e5"], "objective.target=100000.0: counts with by=reward alone"),
         (["study=done", "by=size"], "by: there is no order 'size'"),
         (["study=done", "by=reward", "objective.cost=latency_ms"], "knows no latency_ms"),
         (["study=done", "by=reward", "objective.target=-1"], "objective.target must be above 0"),
@@ -162,6 +166,18 @@ def test_where_nobody_meets_the_budget_the_nearest_is_said_and_its_budget_works(
     assert f"max_params={least['params']} admits it" in error
     assert f"the nearest is trial {least['number']} " in error
     assert run(monkeypatch, "study=done", f"max_params={least['params']}") == 0
+    assert picked(folder / "pick.yaml") == least["digest"]
+
+
+def test_where_every_network_is_beyond_a_hard_target_the_nearest_is_said_and_its_target_works(
+    done: StoredStudy, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "study=done", "by=reward", "objective.target=10") == 2
+    least = done.trials.loc[done.trials["flops"].astype(float).idxmin()]
+    admits = f"objective.target={least['flops']}"
+    assert f"the nearest is trial {least['number']} " in (error := capsys.readouterr().err)
+    assert f"{admits} admits it" in error
+    assert run(monkeypatch, "study=done", "by=reward", admits) == 0
     assert picked(folder / "pick.yaml") == least["digest"]
 
 

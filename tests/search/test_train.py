@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from search import export, train
 from search.data import load, load_test
 from search.onnx_file import OnnxFile
+from search.report import network_file
 from search.trained import read_record, take
 from spaces import BLOCKS, build, decode
 from spaces.reference import read_yaml
@@ -57,6 +58,7 @@ def results(folder: str | Path) -> dict[str, Any]:
 def test_from_a_description_to_a_verified_file(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (home / "net.yaml").write_text(network_file("found-digits", 11, {"accuracy": 0.9, "flops": 5}, SMALL))
     arguments = [*QUICK, "seeds=[0, 7]", "train.epochs=12"]
     assert run(monkeypatch, train, *arguments) == 0
     assert "To export it: python -m search.export folder=trained/net-digits" in " ".join(
@@ -94,6 +96,7 @@ def test_from_a_description_to_a_verified_file(
         assert right / 359 == training.accuracy
 
     before = results(folder)
+    assert before["network"] == "found-digits, trial 11"
     assert run(monkeypatch, export, "folder=trained/net-digits", "seed=7", "device.threads=1") == 0
     out = " ".join(capsys.readouterr().out.split())
     exported = results(folder)["export"]
@@ -123,6 +126,7 @@ def test_from_a_description_to_a_verified_file(
         metadata["preprocessing"].partition(". ")[0],
         "not measured",
         "`model.onnx`",
+        "# found-digits, trial 11\n",
     ):
         assert said in card, said
     monkeypatch.chdir(folder)
@@ -218,7 +222,10 @@ def test_a_folder_holds_one_training(
 ) -> None:
     assert run(monkeypatch, train, *QUICK, "seeds=[0]") == 0
     capsys.readouterr()
-    for change, said in (("train.lr=0.1", "train: "), ("data.limit=100", "data: ")):
+    for change, said in (
+        ("train.lr=0.1", "(train.lr: 0.2 -> 0.1);"),
+        ("data.limit=100", "data.limit: 200 -> 100; images: "),
+    ):
         assert run(monkeypatch, train, *QUICK, "seeds=[0]", change) == 2
         error = capsys.readouterr().err
         assert "holds another training" in error
@@ -279,7 +286,8 @@ def test_top5_from_twenty_classes_on(home: Path, monkeypatch: pytest.MonkeyPatch
     [
         (["data=digits"], "architecture must be given"),
         (["architecture=net.yaml", "network=vgg11"], "both given"),
-        (["architecture=nowhere.yaml"], "no file"),
+        (["architecture=nets.yaml"], "there is no such file; did you mean 'net.yaml'?"),
+        (["architecture=."], "architecture=.: is a folder; valid: gone.yaml, net.yaml, other.yaml"),
         (["architecture=other.yaml"], "other is made for 7 classes, and data=digits has 10"),
         (["architecture=gone.yaml"], "unknown block 'gone'"),
         (["network=mobilenet_v4"], "did you mean 'mobilenet_v2'?"),
@@ -329,6 +337,11 @@ def spoil_digest(folder: Path, **changes: Any) -> None:
     [
         (["folder=trained/net-digit"], None, "nothing was trained in"),
         (["folder=trained/net-digit"], None, "did you mean 'net-digits'?"),
+        (
+            ["folder=elsewhere"],
+            None,
+            "nothing was trained in elsewhere; search.train architecture=PATH trains a network",
+        ),
         ([], None, "folder must be given"),
         (["seed=4"], None, "seed=4: trained were 0"),
         (["device=torch"], None, "measured with ONNX Runtime"),

@@ -100,6 +100,9 @@ def gather_curves(record: Record) -> CurvesInfo:
     return CurvesInfo(shown, curves, left_out)
 
 
+_FEW_EPOCHS = 12
+"""Up to so many each has its label: Plotly would put some between them."""
+_LONE_SIZE = 5
 _CURVE_KINDS = ("failed", "dominated", "stopped", "front")
 
 
@@ -113,7 +116,8 @@ def draw_curves(info: CurvesInfo, theme: Theme = LIGHT) -> go.Figure:
         "front": {"color": theme.front, "width": 1.3},
     }
     ends = {"stopped": "triangle-down", "failed": "x-thin-open", "front": "circle", "dominated": "circle"}
-    num_points = sum(len(curve) for curves in info.curves.values() for curve in curves)
+    everything = [curve for curves in info.curves.values() for curve in curves]
+    num_points, longest = sum(map(len, everything)), max(map(len, everything), default=0)
     for kind in _CURVE_KINDS:
         numbers, curves = info.numbers[kind], info.curves[kind]
         if not curves:
@@ -140,15 +144,15 @@ def draw_curves(info: CurvesInfo, theme: Theme = LIGHT) -> go.Figure:
     return figure(
         theme,
         traces,
-        {"title": "Epoch", "tickformat": "d"},
+        {"title": "Epoch", "tickformat": "d", **({"dtick": 1} if longest <= _FEW_EPOCHS else {})},
         {"title": "Validation accuracy", "tickformat": "~%"},
         legend={"traceorder": "reversed"},
     )
 
 
 def _end_sizes(curves: Sequence[Sequence[float]], size: int) -> list[int]:
-    """Of joined curves' marks: only the last of each has any."""
-    sizes = [s for curve in curves for s in (*[0] * (len(curve) - 1), size, 0)]
+    """Of joined curves' marks: only the last of each has any; a curve of one point, which has no line, a visible one."""
+    sizes = [s for c in curves for s in (*[0] * (len(c) - 1), max(size, _LONE_SIZE) if len(c) == 1 else size, 0)]
     return sizes[:-1]
 
 

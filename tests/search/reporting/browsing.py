@@ -40,6 +40,29 @@ def watched(page: Page) -> list[str]:
     return wrong
 
 
+OVERFLOWING = """() => {
+  const visible = (element) => element.getClientRects().length && getComputedStyle(element).clipPath === "none";
+  const scrolls = (element) => element.closest(".scroll, svg, .js-plotly-plot, #tip, [role=presentation]");
+  const holder = (element) => element.closest("section, .facts div, #detail, header, main") ?? document.body;
+  return [...document.querySelectorAll("main *, #detail:not([hidden]) *, header *")]
+    .filter((element) => visible(element) && !scrolls(element))
+    .filter((element) => {
+      const text = document.createRange(); // a word can stand beyond the box of its element
+      text.selectNodeContents(element);
+      const right = Math.max(element.getBoundingClientRect().right, text.getBoundingClientRect().right);
+      return right > holder(element).getBoundingClientRect().right + 1;
+    })
+    .map((element) => `${element.tagName} ${element.className} ${element.textContent.slice(0, 30)}`);
+}"""
+"""What stands beyond the right edge of its card; what scrolls by itself apart."""
+
+
+WIDEST_BAR = (
+    "Math.max(...[...document.querySelectorAll('#detail .fill')].map(fill => fill.getBoundingClientRect().width))"
+)
+"""Pixels of the longest bar of costs in the drawing of a network."""
+
+
 def chart(name: str) -> str:
     """A chart of the page, as JavaScript."""
     return f"document.querySelector('[data-chart={name}]')"

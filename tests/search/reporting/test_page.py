@@ -22,7 +22,7 @@ from search.reporting.page import write_page
 from search.reporting.record import Record, kinds_of
 from search.reporting.tables import front, originals, trials_frame
 from spaces import decode
-from tests.search.reporting.browsing import DESKTOP, PHONE, chart, chromium, show, watched
+from tests.search.reporting.browsing import DESKTOP, OVERFLOWING, PHONE, WIDEST_BAR, chart, chromium, show, watched
 from tests.search.reporting.fake import HOSTILE, RECORD_INFO, fake_record
 
 POINTS = "[data-chart=front] .scatterlayer .trace:nth-last-child(2) .point"
@@ -183,6 +183,7 @@ def test_a_click_opens_the_network(desktop: tuple[Page, list[str]], record: Reco
     bars = "[...document.querySelectorAll('.layer .bar:{}-child')].map(bar => Number(bar.dataset.value))"
     assert page.evaluate(bars.format("first")) == [layer.flops for layer in layers]
     assert page.evaluate(bars.format("last")) == [layer.params for layer in layers]
+    assert page.evaluate(WIDEST_BAR) > 50
     training, exporting, description = page.locator("#detail pre").all_inner_texts()
     name = f"{member['number']:04d}-{member['digest']}"
     assert training.startswith("python -m search.train architecture=")
@@ -280,7 +281,12 @@ def test_colours_follow_the_system(desktop: tuple[Page, list[str]]) -> None:
     assert wrong == []
 
 
-def test_a_phone_shows_all_of_it_within_its_width(browser: Browser, path: Path, record: Record) -> None:
+def test_a_phone_shows_all_of_it_within_its_width(browser: Browser, tmp_path: Path, record: Record) -> None:
+    flops = record.trials["flops"]
+    costs = {"latency_ms": flops / 1e6, "memory_access": 4 * flops, "activation_bytes": flops // 7}
+    record = replace(record, trials=record.trials.assign(**costs, measured_ms=flops / 9e5))
+    path = tmp_path / "pareto.html"
+    write_page(record, path)
     context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
     page = context.new_page()
     wrong = watched(page)
@@ -288,12 +294,13 @@ def test_a_phone_shows_all_of_it_within_its_width(browser: Browser, path: Path, 
     page.wait_for_function(f"{chart('front')}.dataset.drawn")
     for name in ("importance", "parallel", "timeline"):
         show(page, name)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.locator("input[name=cost]").count() == 5
+    assert page.evaluate(OVERFLOWING) == []
     page.evaluate("scrollTo(0, 0)")
     page.locator(POINTS).nth(2).tap(force=True)
     page.wait_for_selector("#detail:not([hidden])")
     assert int(page.inner_text("#detail-title").removeprefix("Trial ")) in set(front(record.trials, "flops")["number"])
-    assert page.evaluate("document.querySelector('#detail').scrollWidth") <= 390
+    assert page.evaluate(OVERFLOWING) == []
     page.tap("#detail button[aria-label=Close]")
     assert wrong == []
     context.close()
