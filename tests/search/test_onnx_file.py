@@ -226,7 +226,8 @@ def test_outputs_that_are_no_numbers_are_found_out(exported: tuple[nn.Module, by
 
     class File(OnnxFile):
         def __call__(self, images: Any) -> Any:
-            return np.where(images[:, :1, 0, :1].max() > 2, np.nan, 1.0) * super().__call__(images)
+            outputs = super().__call__(images)
+            return np.where(np.arange(len(outputs))[:, None] == 3, np.nan, outputs)
 
     with pytest.raises(InputError, match="by nan on the test images"):
         verify(File(content), module, digits, (8, 8))
