@@ -50,7 +50,9 @@ class Candidate:
     costs: dict[str, float]
     """Those that are known, latency as measured where it was."""
     latency: str
-    """Whether that is measured or predicted, and how well."""
+    """Whether that is measured or predicted, and how well, in words."""
+    trainings: str
+    """What the accuracy is of, in words."""
 
 
 def pick(config: dict[str, Any]) -> None:
@@ -79,7 +81,7 @@ def pick(config: dict[str, Any]) -> None:
         raise InputError(f"output: cannot write {path}: {error.strerror}; choose another by output=PATH") from error
     title = f"{study.name}, trial {best.number}"
     console.print(Profile.of(title, architecture).table())
-    said = [f"{percent(best.accuracy)} on the validation images"]
+    said = [f"{percent(best.accuracy)} on the validation images{best.trainings}"]
     said += [readable_cost(name, value) + best.latency * (name == "latency_ms") for name, value in best.costs.items()]
     if objective is not None:
         said.append(f"reward {_worth(best, objective):.4g}")
@@ -176,7 +178,9 @@ def candidates(study: StoredStudy) -> Iterator[Candidate]:
             latency = f" (predicted, ± {100 * row['latency_error']:.0f}%)"
         if not is_missing(row.get("measured_ms")):
             costs["latency_ms"], latency = row["measured_ms"], " (measured)"
-        yield Candidate(row["number"], row["digest"], accuracy, costs, latency)
+        confirmed = not is_missing(row.get("accuracy_mean"))
+        trainings = f" (mean of {row['confirmations']} more trainings)" if confirmed else ""
+        yield Candidate(row["number"], row["digest"], accuracy, costs, latency, trainings)
 
 
 def excess(one: Candidate, budgets: Mapping[str, float]) -> float:

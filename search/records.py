@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
@@ -13,7 +14,7 @@ from search.confirm import Confirmations
 from search.integrity import defect
 from search.objective import Objective
 from search.reporting.record import Record
-from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, trials_frame
+from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, floats, trials_frame
 from search.study import measured_key
 from spaces.errors import InputError
 
@@ -41,10 +42,14 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     reference = attributes["reference"]
     objective = Objective.from_config(attributes["config"]["objective"])
     cost_range = tuple(reference["cost_range"][objective.cost])
+    objective = objective.resolve(cost_range)
+    if "accuracy_mean" in trials:
+        confirmed = objective.mean_reward(floats(trials, "accuracy_mean"), floats(trials, objective.cost))
+        trials["reward"] = trials["reward"].where(np.isnan(confirmed), confirmed)
     device = attributes["config"].get("device", {})
     return trials, StudyInfo(
         study.study_name,
-        objective.resolve(cost_range),
+        objective,
         cost_range,
         reference["chance"],
         device.get("identity", {}),

@@ -158,9 +158,13 @@
     traces(figure, chart) {
       return figure.data.map((trace) => {
         const result = { ...this.coloured(trace) };
-        if (chart.dataset.chart === "front") result.visible = !this.hidden.has(trace.meta === "area" ? "front" : trace.meta);
+        if (chart.dataset.chart === "front") result.visible = !this.hidden.has(["area", "measured"].includes(trace.meta) ? "front" : trace.meta);
+        if (trace.meta === "reference" && narrow.matches) result.mode = "markers"; // their names have no room
         if (chart.dataset.chart === "parallel" && narrow.matches) {
-          result.dimensions = [...result.dimensions.slice(0, 3), result.dimensions.at(-1)];
+          result.dimensions = [...result.dimensions.slice(0, 3), result.dimensions.at(-1)].map((dimension) => ({
+            ...dimension,
+            ticktext: dimension.ticktext?.map((text) => (text.length > 12 ? `${text.slice(0, 11)}…` : text)),
+          }));
         }
         return result;
       });
@@ -176,6 +180,8 @@
         layout.yaxis.title = { text: "" };
         layout.margin = { ...layout.margin, l: 2, r: 10 };
         layout.font = { ...layout.font, size: 12 };
+        const [low, high] = layout.xaxis.range ?? [0, 0];
+        if (layout.xaxis.dtick === "D2" && high - low > 1.6) layout.xaxis.dtick = 1; // labels at 2 and 5 have no room
         if (chart.dataset.chart === "importance") layout.yaxis.tickfont = { size: 10 };
         if (chart.dataset.chart === "effort") layout.xaxis.range[1] *= 1.25; // room for what stands beside the bars
       }
@@ -280,6 +286,7 @@
       this.opened = number;
       this.fillDetail(model, row, number);
       this.detail.hidden = false;
+      this.root.inert = narrow.matches; // there the panel covers the page
       document.documentElement.classList.add("detailed");
       this.detail.scrollTop = 0;
       this.detail.focus({ preventScroll: true });
@@ -287,6 +294,7 @@
 
     close() {
       this.detail.hidden = true;
+      this.root.inert = false;
       this.opened = undefined;
       document.documentElement.classList.remove("detailed");
       this.before?.focus?.({ preventScroll: true });

@@ -45,6 +45,7 @@ from search.reporting.files import replace_file
 from search.reporting.networks import DrawnLayer, read_network
 from search.reporting.record import Record, kinds_of
 from search.reporting.tables import (
+    accuracy_of,
     best_trial,
     count_states,
     decision_columns,
@@ -222,7 +223,7 @@ class StudyPage:
         if kind == "front":
             for trace in data["data"]:  # what hovering shows is made in the browser, from the table
                 trace["hovertext"] = None
-                trace["hoverinfo"] = "skip" if trace["meta"] == "area" else "none"
+                trace["hoverinfo"] = "skip" if trace["meta"] in ("area", "measured") else "none"
             data["layout"] |= {
                 "showlegend": False,
                 "margin": {"l": 4, "r": 16, "t": 34, "b": 4},
@@ -334,7 +335,7 @@ class StudyPage:
         decisions = decision_columns(trials)
         columns = [
             str(name)
-            for name in trials.columns
+            for name in _confirmed_first(trials.columns)
             if name in ("number", "state") or (name not in decisions and trials[name].notna().any())
         ]
         layers: dict[str, int] = {}
@@ -394,6 +395,14 @@ def _from_here(path: Path) -> str:
     absolute = os.path.abspath(path)
     relative = os.path.relpath(absolute)
     return absolute if relative.startswith("..") else relative
+
+
+def _confirmed_first(names: Iterable[Any]) -> list[Any]:
+    """The columns with the confirmed accuracy beside that of the trial's own training."""
+    confirmed = [name for name in names if name in ("accuracy_mean", "accuracy_std", "confirmations")]
+    others = [name for name in names if name not in confirmed]
+    place = others.index("accuracy") + 1
+    return [*others[:place], *confirmed, *others[place:]]
 
 
 def _cost_name(cost: str) -> str:
@@ -460,21 +469,22 @@ def _facts(trials: pd.DataFrame, info: Any) -> list[tuple[str, str, str]]:
     states = ", ".join(unbroken(f"{count} {STATE_WORDS[state]}") for state, count in counts.items())
     cost, high = info.objective.cost, info.cost_range[1]
     best, members = best_trial(trials), front(trials, cost)
-    reached = "no trial is complete yet" if best is None else f"trial {best['number']}, {_costs_of(best)}"
+    reached = "no trial is complete yet" if best is None else f"trial {best['number']}, {_costs_of(best, cost)}"
     spread = "" if members.empty else unbroken(readable_cost(cost, members[cost].iloc[-1]))
     if len(members) > 1:
         spread = f"{unbroken(readable(members[cost].iloc[0]))} to {spread}"
     bounds = f"log cost under {unbroken(readable_cost(cost, high))}, accuracy above {info.chance:.0%}"
     return [
         ("Trials", str(len(trials)), states),
-        ("Best accuracy", "-" if best is None else percent(best["accuracy"]), reached),
+        ("Best accuracy", "-" if best is None else percent(accuracy_of(best)), reached),
         ("On the front", str(len(members)), spread),
         ("Hypervolume", f"{table_hypervolume(trials, info):.4g}", bounds),
     ]
 
 
-def _costs_of(trial: "pd.Series[Any]") -> str:
-    return ", ".join(unbroken(readable_cost(cost, trial[cost])) for cost in ("flops", "params"))
+def _costs_of(trial: "pd.Series[Any]", first: str) -> str:
+    named = (name for name in dict.fromkeys((first, "flops", "params")) if not is_missing(trial[name]))
+    return ", ".join(unbroken(readable_cost(name, trial[name])) for name in named)
 
 
 def _fact(name: str, figure: str, note: str) -> str:
@@ -506,9 +516,9 @@ def _front_table(members: pd.DataFrame, costs: list[str]) -> str:
 
 def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], differ: list[str]) -> str:
     number = f'<button type="button" class="link" data-trial="{row["number"]}">{row["number"]}</button>'
-    accuracy, spread = row["accuracy"], ""
+    accuracy, spread = accuracy_of(row), ""
     if not is_missing(row.get("accuracy_mean")):
-        accuracy, spread = row["accuracy_mean"], f" ± {percent(row['accuracy_std'])}"
+        spread = f" ±\u00a0{percent(row['accuracy_std'])}"
     shown = [
         ("trial", row["number"], number),
         ("accuracy", accuracy, percent(accuracy) + spread),

@@ -17,6 +17,7 @@
   };
   const HEADS = { number: "Trial", latency_ms: "Latency (ms)", duplicate_of: "Repeats", accuracy_top5: "Top-5", flops: "FLOPs" };
   const BOUND = /^([\w.]+)(<=|>=|!=|<|>|=)(.+)$/;
+  const OPEN_BOUND = /^([\w.]+)(<=|>=|!=|!|<|>|=)$/;
 
   // Columns of the model as {name, head, value(row), text(row), numeric}.
   function columnsOf(model) {
@@ -50,12 +51,16 @@
     return model.columns.duplicate_of?.[row] == null ? state : `seen before, ${state}`;
   }
 
-  // Whether a row holds every word and keeps every bound of the query.
+  // Whether a row holds every word and keeps every bound of the query; a bound that is being typed is not one yet. With it the
+  // columns that the query names and nobody has.
   function matcher(query, columns) {
+    const unknown = [];
     const byName = new Map(columns.flatMap((column) => [[column.name.toLowerCase(), column], [column.head.toLowerCase(), column]]));
     const tests = query.trim().split(/\s+/).filter(Boolean).map((word) => {
+      if (OPEN_BOUND.test(word) && byName.has(word.match(OPEN_BOUND)[1].toLowerCase())) return () => true;
       const [, name, sign, text] = word.match(BOUND) ?? [];
       const column = byName.get(name?.toLowerCase());
+      if (name && !column) unknown.push(name);
       if (!column) return (row) => columns.some((c) => c.text(row).toLowerCase().includes(word.toLowerCase()));
       const bound = Number(text);
       if (Number.isNaN(bound) || sign === "=" || sign === "!=") {
@@ -68,7 +73,7 @@
       const holds = { "<": (v) => v < bound, ">": (v) => v > bound, "<=": (v) => v <= bound, ">=": (v) => v >= bound }[sign];
       return (row) => typeof column.value(row) === "number" && holds(column.value(row));
     });
-    return (row) => tests.every((test) => test(row));
+    return { unknown, matches: (row) => tests.every((test) => test(row)) };
   }
 
   class TrialsTable {
@@ -100,7 +105,8 @@
     }
 
     rows() {
-      const matches = matcher(this.text.value, this.columns);
+      const { unknown, matches } = matcher(this.text.value, this.columns);
+      this.unknown = unknown;
       const kept = Array.from({ length: this.count }, (_, row) => row).filter(
         (row) => (!this.state.value || stateOf(this.model, row) === this.state.value) && matches(row),
       );
@@ -143,16 +149,21 @@
       this.container.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body)));
       this.container.scrollLeft = scrollLeft;
       if (focused) this.container.querySelector(`th[data-column=${CSS.escape(focused)}] button`)?.focus();
-      const first = rows.length ? this.page * ROWS + 1 : 0;
+      const first = this.page * ROWS + 1;
       const turn = (by) => () => {
         this.page += by;
         this.draw();
       };
       this.pages.replaceChildren(
         make("button", { type: "button", disabled: this.page === 0, onclick: turn(-1) }, "Previous"),
-        make("span", {}, `${first} to ${first + shown.length - (rows.length ? 1 : 0)} of ${rows.length}`),
+        make("span", {}, rows.length ? `${first} to ${first + shown.length - 1} of ${rows.length}` : this.nothing()),
         make("button", { type: "button", disabled: this.page === last, onclick: turn(1) }, "Next"),
       );
+    }
+
+    nothing() {
+      if (!this.count) return "No trial yet";
+      return this.unknown.length ? `No trial matches, and there is no column ${this.unknown.join(", ")}` : "No trial matches";
     }
 
     sortBy(name) {

@@ -26,7 +26,7 @@ TRIAL_COLUMNS = {
     "latency_error": "relative standard deviation of that prediction",
     "memory_access": "bytes that convolutions and linear layers read and write for one image, float32",
     "activation_bytes": "the most bytes of activations that are alive at once for one image, float32",
-    "reward": "MnasNet's, accuracy x (cost / target)^w; its mean over the targets where they are a range",
+    "reward": "MnasNet's, accuracy x (cost / target)^w, of `accuracy_mean` where it is known; its mean over a range of targets",
     "epochs": "epochs trained",
     "seconds": "wall time of the training",
     "digest": "16 hexadecimal digits that equal networks share; also the end of their names in front/",
@@ -143,6 +143,18 @@ def judged(trials: pd.DataFrame) -> NDArray[np.float64]:
         return accuracy
     mean = floats(trials, "accuracy_mean")
     return np.where(np.isnan(mean), accuracy, mean)
+
+
+def accuracy_of(trial: "Mapping[Any, Any] | pd.Series[Any]") -> Any:
+    """The accuracy by which one trial, a row, is compared, as in `judged`."""
+    mean = trial.get("accuracy_mean")
+    return trial["accuracy"] if is_missing(mean) else mean
+
+
+def of_space(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose networks were decided in the space, so not those that were enqueued from outside it."""
+    names = decision_columns(trials)
+    return trials[trials[names].notna().any(axis=1)] if names else trials
 
 
 def fallen(trials: pd.DataFrame, cost: str) -> pd.DataFrame:

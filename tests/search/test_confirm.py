@@ -110,6 +110,7 @@ def test_the_front_holds_means_of_other_seeds_and_says_who_fell() -> None:
         accuracies = [accuracy_of(job) for job in runs]
         assert row["accuracy_mean"] == pytest.approx(np.mean(accuracies))
         assert row["accuracy_std"] == pytest.approx(np.std(accuracies, ddof=1))
+        assert row["reward"] == pytest.approx(float(info.objective.mean_reward(row["accuracy_mean"], row["flops"])))
     assert members["accuracy_mean"].is_monotonic_increasing
     assert len(fallen(trials, "flops"))  # this luck is large
     assert table_hypervolume(trials, info) < table_hypervolume(trials.drop(columns="accuracy_mean"), info)

@@ -17,7 +17,7 @@ from search.reporting.figures.front import cost_axis, with_room
 from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure, plain
 from search.reporting.networks import gather_traits
 from search.reporting.record import Record
-from search.reporting.tables import completed, decision_columns, floats, judged
+from search.reporting.tables import completed, decision_columns, floats, judged, of_space
 from search.reporting.text import COST_WORDS, is_missing, plain_value, readable_cost
 from spaces.checks import is_number
 
@@ -46,7 +46,7 @@ class ImportanceInfo(NamedTuple):
     equal_cost: list[float]
     """Shares of the variance of what a network's accuracy is above that of others of its cost."""
     num_trials: int
-    """Complete trials behind it; below `LEAST_TRIALS` the lists are empty."""
+    """Complete trials of the space behind it; below `LEAST_TRIALS` the lists are empty."""
 
 
 def gather_importance(record: Record) -> ImportanceInfo:
@@ -59,7 +59,7 @@ def gather_importance(record: Record) -> ImportanceInfo:
 
     Accuracy at equal cost is accuracy less the mean of the trials nearest in log cost.
     """
-    complete = completed(record.trials[record.trials["accuracy"].notna()])
+    complete = of_space(completed(record.trials[record.trials["accuracy"].notna()]))
     if len(complete) > _MAX_TRIALS:
         complete = complete.iloc[np.linspace(0, len(complete) - 1, _MAX_TRIALS).round().astype(int)]
     names = [name for name in decision_columns(complete) if complete[name].map(_text).nunique() > 1]
@@ -213,11 +213,11 @@ class OptionsInfo(NamedTuple):
 
 
 def gather_options(record: Record, cost: str = "flops") -> list[OptionsInfo]:
-    """For each trait and each decision with several options among the complete trials, their fronts.
+    """For each trait and each decision with several options among the complete trials of the space, their fronts.
 
     Numbers with many values are put into ranges of about equally many trials.
     """
-    trials = completed(record.trials[record.trials["accuracy"].notna() & record.trials[cost].notna()])
+    trials = of_space(completed(record.trials[record.trials["accuracy"].notna() & record.trials[cost].notna()]))
     split = _Splitter(trials, record, cost)
     gathered = []
     for trait, has in gather_traits(record).items():

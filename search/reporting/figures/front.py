@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from search.reporting.figures.theme import LIGHT, Theme, figure, plain, scatter
+from search.reporting.figures.theme import LIGHT, Theme, figure, joined, plain, scatter
 from search.reporting.record import KINDS, Record, kinds_of, reference_names
 from search.reporting.tables import decision_columns, floats, front, judged, known_costs
 from search.reporting.text import COST_WORDS, decision_lines, duration, is_missing, percent, readable, readable_cost
@@ -57,6 +57,8 @@ class FrontInfo(NamedTuple):
     reference: Points
     """Networks of the literature among the trials on the front and the dominated ones, drawn over them."""
     reference_names: list[str]
+    measured: list[float | None]
+    """Of latency: what each member of the front was measured at; empty of other costs."""
 
 
 def gather_front(record: Record, cost: str = "flops", *, hover: bool = True) -> FrontInfo:
@@ -83,7 +85,14 @@ def gather_front(record: Record, cost: str = "flops", *, hover: bool = True) -> 
         **points,
         reference=referenced,
         reference_names=[names[n] for n in referenced.numbers],
+        measured=_measured(rows["front"]) if cost == "latency_ms" else [],
     )
+
+
+def _measured(members: pd.DataFrame) -> list[float | None]:
+    if "measured_ms" not in members:
+        return []
+    return [None if is_missing(cell) else float(cell) for cell in members["measured_ms"]]
 
 
 def _points(rows: pd.DataFrame, record: Record, cost: str, kind: str, hover: bool) -> Points:
@@ -128,6 +137,8 @@ def draw_front(info: FrontInfo, theme: Theme = LIGHT) -> go.Figure:
     """Accuracy against cost on a log axis, the front as the stairs that bound what is dominated."""
     stairs = {"color": theme.front, "width": 2, "shape": "hv"}
     traces = [{**_stairs(info), "line": stairs, "fillcolor": theme.area}]
+    if any(info.measured):
+        traces.append(_deviations(info, theme))
     styles = _markers(theme, len(info.dominated.numbers))
     for kind in reversed(KINDS):
         points: Points = getattr(info, kind)
@@ -181,6 +192,28 @@ def _stairs(info: FrontInfo) -> dict[str, Any]:
     }
 
 
+def _deviations(info: FrontInfo, theme: Theme) -> dict[str, Any]:
+    """From each predicted latency on the front a thin line to the measured one."""
+    front = zip(info.front.costs, info.front.accuracies, info.measured, strict=True)
+    known = [(cost, accuracy, measured) for cost, accuracy, measured in front if measured is not None]
+    return {
+        "type": "scatter",
+        "meta": "measured",
+        "name": "Measured",
+        "x": joined([(cost, measured) for cost, _, measured in known]),
+        "y": joined([(accuracy, accuracy) for _, accuracy, _ in known]),
+        "mode": "lines+markers",
+        "hoverinfo": "skip",
+        "line": {"color": theme.muted, "width": 1.2, "dash": "dot"},
+        "marker": {
+            "symbol": "line-ns-open",
+            "size": joined([(0, 12) for _ in known]),
+            "color": theme.muted,
+            "line": {"width": 2},
+        },
+    }
+
+
 def _markers(theme: Theme, num_dominated: int) -> dict[str, dict[str, Any]]:
     """Symbol and colour of each kind; the more trials, the smaller and fainter their marks."""
     scale = min(1.0, (300 / max(1, num_dominated)) ** 0.25)
@@ -215,7 +248,7 @@ def _references(info: FrontInfo, theme: Theme) -> dict[str, Any]:
         "hovertext": info.reference.texts,
         "hoverinfo": "text",
         "text": [f" {plain(name, 32)}" for name in info.reference_names],
-        "textposition": "middle right",
+        "textposition": _name_places(info),
         "textfont": {"color": theme.reference, "size": 12},
         "mode": "markers+text",
         "marker": {
@@ -229,6 +262,21 @@ def _references(info: FrontInfo, theme: Theme) -> dict[str, Any]:
     }
 
 
+def _name_places(info: FrontInfo) -> list[str]:
+    """Where the names of reference networks stand: towards the middle of the chart, near ones above and below each other."""
+    low, high = np.log(cost_range(info))
+    bottom, top = accuracy_range(info)
+    x = (np.log(info.reference.costs) - low) / (high - low)
+    y = (np.array(info.reference.accuracies) - bottom) / (top - bottom)
+    places = []
+    for i in range(len(x)):
+        near = [j for j in range(len(x)) if j != i and abs(x[j] - x[i]) < 0.3 and abs(y[j] - y[i]) < 0.06]
+        above = sum((y[i], x[i]) > (y[j], x[j]) for j in near)
+        row = "middle" if not near else "top" if above else "bottom"
+        places.append(f"{row} {'left' if x[i] > 0.7 else 'right'}")
+    return places
+
+
 def cost_axis(cost: str, low: float, high: float) -> dict[str, Any]:
     """A log axis over a cost's range, with labels at 1, 2 and 5 where they have the room."""
     spread = math.log10(high / low)
@@ -236,7 +284,7 @@ def cost_axis(cost: str, low: float, high: float) -> dict[str, Any]:
     ticks = {"dtick": "D2"} if 0.7 < spread < 3.5 else {}
     label = COST_WORDS[cost].label
     return {
-        "title": label,
+        "title": f"{label}, predicted" if cost == "latency_ms" else label,
         "type": "log",
         "tickformat": "~g" if cost == "latency_ms" else "~s",  # thousandths of milliseconds would be "m" too
         "range": [math.log10(low), math.log10(high)],
@@ -246,7 +294,10 @@ def cost_axis(cost: str, low: float, high: float) -> dict[str, Any]:
 
 def cost_range(info: FrontInfo) -> tuple[float, float]:
     """What the cost axis shows at first: every trained network, and some room beside the first and the last."""
-    return with_room([c for points in (info.front, info.dominated, info.stopped, info.failed) for c in points.costs])
+    return with_room(
+        [c for points in (info.front, info.dominated, info.stopped, info.failed) for c in points.costs]
+        + [measured for measured in info.measured if measured is not None]
+    )
 
 
 def with_room(costs: list[float]) -> tuple[float, float]:

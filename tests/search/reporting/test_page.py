@@ -245,6 +245,14 @@ def test_the_table_is_sorted_filtered_and_turned(desktop: tuple[Page, list[str]]
     page.fill("[data-filter=text]", "<script>alert")
     hostile = trials[(trials["layers.1.block"] == HOSTILE) | (trials["failure"] == HOSTILE)]
     assert sorted(page.evaluate(numbers)) == hostile["number"].tolist()
+    for query, said in (
+        ("colour>3", "No trial matches, and there is no column colour"),
+        ("nothing", "No trial matches"),
+    ):
+        page.fill("[data-filter=text]", query)
+        assert page.inner_text("[data-table=pages] span") == said
+    page.fill("[data-filter=text]", "accuracy>=")
+    assert len(page.evaluate(numbers)) == 50, "a bound that is being typed"
     page.fill("[data-filter=text]", "")
     page.select_option("[data-filter=state]", "outside the limits")
     assert sorted(page.evaluate(numbers)) == trials[trials["state"] == "infeasible"]["number"].tolist()
@@ -301,7 +309,9 @@ def test_a_phone_shows_all_of_it_within_its_width(browser: Browser, tmp_path: Pa
     page.wait_for_selector("#detail:not([hidden])")
     assert int(page.inner_text("#detail-title").removeprefix("Trial ")) in set(front(record.trials, "flops")["number"])
     assert page.evaluate(OVERFLOWING) == []
+    assert page.evaluate("document.querySelector('main').inert")
     page.tap("#detail button[aria-label=Close]")
+    assert not page.evaluate("document.querySelector('main').inert")
     assert wrong == []
     context.close()
 

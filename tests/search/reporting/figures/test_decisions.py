@@ -53,6 +53,15 @@ def test_importance_is_the_share_of_the_variance() -> None:
     assert shares["d"] < 0.01
 
 
+def test_networks_from_outside_the_space_are_not_compared_by_its_decisions() -> None:
+    record = additive(40)
+    outside = [{"number": 40 + n, "state": "complete", "accuracy": 0.01, "flops": 10**7, "name": "x"} for n in range(5)]
+    rows = [*record.trials.to_dict("records"), *outside]
+    more = Record(trials_frame(rows, ["a", "b", "c", "d", "same"]), INFO)
+    assert gather_importance(more) == gather_importance(record)
+    assert gather_options(more) == gather_options(record)
+
+
 def test_at_equal_cost_what_only_costs_explains_nothing() -> None:
     info = gather_importance(additive())
     shares = dict(zip(info.decisions, info.equal_cost, strict=True))

@@ -61,6 +61,31 @@ def test_networks_of_the_literature_are_drawn_over_the_others_with_their_names()
     assert "<script" not in trace.text[0]
 
 
+def test_names_of_references_stay_within_the_chart_and_off_each_other() -> None:
+    named = [(100, 0.5), (1000, 0.5), (90_000, 0.8), (80_000, 0.8)]
+    rows = [
+        {"number": n, "state": "complete", "accuracy": accuracy, "flops": flops, "params": 1, "name": f"net{n}"}
+        for n, (flops, accuracy) in enumerate(named)
+    ]
+    info = gather_front(trials_frame(rows, []), INFO)
+    trace = next(trace for trace in draw_front(info).data if trace.meta == "reference")
+    places = dict(zip(trace.customdata, trace.textposition, strict=True))
+    assert places == {0: "middle right", 1: "middle right", 2: "top left", 3: "bottom left"}
+
+
+def test_what_was_measured_stands_beside_what_was_predicted() -> None:
+    latencies = [2.0, 1.0, 1.5, *[None] * 8]
+    trials = TRIALS.assign(latency_ms=latencies, measured_ms=[2.5, None, 1.7, *[None] * 8])
+    info = gather_front(trials, INFO, "latency_ms")
+    assert (info.front.numbers, info.front.costs, info.measured) == ([1, 0], [1.0, 2.0], [None, 2.5])
+    assert cost_range(info)[1] > 2.5
+    drawn = draw_front(info)
+    trace = next(trace for trace in drawn.data if trace.meta == "measured")
+    assert (trace.x, trace.y) == ((2.0, 2.5), (0.8, 0.8))
+    assert drawn.layout.xaxis.title.text == "Latency (ms), predicted"
+    assert gather_front(trials, INFO).measured == [], "it is milliseconds"
+
+
 def test_another_cost_has_another_front() -> None:
     info = gather_front(TRIALS, INFO, "params")
     assert info.front.numbers == [0]

@@ -1,5 +1,7 @@
 """How a search went, as numbers: hypervolume, learning curves, time."""
 
+from dataclasses import replace
+
 import pytest
 
 from search.reporting.figures import (
@@ -56,6 +58,14 @@ def test_curves_are_told_apart_by_what_became_of_the_trial() -> None:
     assert list(drawn["front"].x) == [1, 2, None, 1, 2]
     assert list(drawn["front"].customdata) == [0, 0, None, 2, 2]
     assert len({trace.marker.symbol for trace in drawn.values()}) == 3
+    assert draw_curves(info).layout.xaxis.dtick == 1, "whole epochs, each once"
+
+
+def test_a_curve_of_one_epoch_is_a_mark() -> None:
+    record = replace(RECORD, curves={number: curve[:1] for number, curve in RECORD.curves.items()})
+    for trace in draw_curves(gather_curves(record)).data:
+        sizes = [size for size, x in zip(trace.marker.size, trace.x, strict=True) if x is not None]
+        assert min(sizes) >= 5
 
 
 def test_of_very_many_curves_the_front_and_an_even_sample_are_shown() -> None:
