@@ -117,6 +117,7 @@ def test_accuracy_counts_as_confirmed_where_it_was(done: StoredStudy) -> None:
     best, second = trials["accuracy"].sort_values(ascending=False).index[:2]
     trials["accuracy_mean"] = float("nan")
     trials.loc[best, "accuracy_mean"] = trials.loc[second, "accuracy"] - 0.001
+    trials["confirmations"] = 3
     assert pick.choose(done, {}, None, Console())[0].number == second
 
 

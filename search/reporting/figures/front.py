@@ -207,7 +207,7 @@ def _deviations(info: FrontInfo, theme: Theme) -> dict[str, Any]:
         "line": {"color": theme.muted, "width": 1.2, "dash": "dot"},
         "marker": {
             "symbol": "line-ns-open",
-            "size": joined([(0, 12) for _ in known]),
+            "size": [0, 12, 0] * len(known),
             "color": theme.muted,
             "line": {"width": 2},
         },

@@ -42,7 +42,7 @@ def watched(page: Page) -> list[str]:
 
 OVERFLOWING = """() => {
   const visible = (element) => element.getClientRects().length && getComputedStyle(element).clipPath === "none";
-  const scrolls = (element) => element.closest(".scroll, svg, .js-plotly-plot, #tip, [role=presentation]");
+  const scrolls = (element) => element.closest(".scroll, .dash-dropdown, svg, .js-plotly-plot, #tip, [role=presentation]");
   const holder = (element) => element.closest("section, .facts div, #detail, header, main") ?? document.body;
   return [...document.querySelectorAll("main *, #detail:not([hidden]) *, header *")]
     .filter((element) => visible(element) && !scrolls(element))
@@ -54,7 +54,7 @@ OVERFLOWING = """() => {
     })
     .map((element) => `${element.tagName} ${element.className} ${element.textContent.slice(0, 30)}`);
 }"""
-"""What stands beyond the right edge of its card; what scrolls by itself apart."""
+"""What stands beyond the right edge of its card; what scrolls or cuts by itself apart."""
 
 
 WIDEST_BAR = (

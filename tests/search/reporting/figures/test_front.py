@@ -75,13 +75,13 @@ def test_names_of_references_stay_within_the_chart_and_off_each_other() -> None:
 
 def test_what_was_measured_stands_beside_what_was_predicted() -> None:
     latencies = [2.0, 1.0, 1.5, *[None] * 8]
-    trials = TRIALS.assign(latency_ms=latencies, measured_ms=[2.5, None, 1.7, *[None] * 8])
+    trials = TRIALS.assign(latency_ms=latencies, measured_ms=[2.5, 0.9, 1.7, *[None] * 8])
     info = gather_front(trials, INFO, "latency_ms")
-    assert (info.front.numbers, info.front.costs, info.measured) == ([1, 0], [1.0, 2.0], [None, 2.5])
+    assert (info.front.numbers, info.front.costs, info.measured) == ([1, 0], [1.0, 2.0], [0.9, 2.5])
     assert cost_range(info)[1] > 2.5
     drawn = draw_front(info)
     trace = next(trace for trace in drawn.data if trace.meta == "measured")
-    assert (trace.x, trace.y) == ((2.0, 2.5), (0.8, 0.8))
+    assert (trace.x, trace.y) == ((1.0, 0.9, None, 2.0, 2.5), (0.7, 0.7, None, 0.8, 0.8))
     assert drawn.layout.xaxis.title.text == "Latency (ms), predicted"
     assert gather_front(trials, INFO).measured == [], "it is milliseconds"
 
