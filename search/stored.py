@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from search.records import read_record
 from search.reporting import tables
@@ -49,8 +50,12 @@ def load_study(name: str, results_dir: str | Path = "results", storage: str | No
         storage: URL of the Optuna storage the study was given; None: the SQLite file in its folder.
 
     Raises:
-        InputError: there is no such study.
+        InputError: there is no such study, or a path is given.
     """
+    if Path(name).name != name:
+        raise InputError(
+            f"'{name}' is a path: a study goes by its name, '{Path(name).name}', and results_dir says where it is"
+        )
     folder = Path(results_dir).expanduser().resolve() / name
     return StoredStudy(open_study(folder, storage, name), folder)
 
@@ -99,6 +104,8 @@ class StoredStudy:
     def front(self, cost: str | None = None) -> pd.DataFrame:
         """The networks of which none other is both cheaper and more accurate, cheapest first: rows of `trials`.
 
+        Where there is an `accuracy_mean`, of the confirming trainings, that is the accuracy which counts.
+
         Args:
             cost: its column, as "params"; None: the cost that the search went by.
 
@@ -125,6 +132,8 @@ class StoredStudy:
         cost, record = self._known_cost(cost), self.record
         if name == "options":
             options = {info.decision: info for info in figures.gather_options(record, cost)}
+            if decision is None:
+                raise InputError(f"options: decision= must be given: {', '.join(options) or 'there is none yet'}")
             if decision not in options:
                 raise InputError(f"options: there is no decision '{decision}'{did_you_mean(decision, options)}")
             return figures.draw_options(options[decision])
@@ -143,20 +152,28 @@ class StoredStudy:
         return draw[name]()
 
     def decisions(self, number: int) -> dict[str, Any]:
-        """What was decided in a trial, by name."""
-        return dict(self._trials[number].params)
+        """What was decided in a trial, by name.
+
+        Raises:
+            InputError: there is no such trial.
+        """
+        return dict(self._trial(number).params)
 
     def description(self, number: int) -> dict[str, Any]:
-        """The network of a trial in the language of network files."""
-        return self._trials[number].user_attrs["architecture"]
+        """The network of a trial in the language of network files.
+
+        Raises:
+            InputError: there is no such trial.
+        """
+        return self._trial(number).user_attrs["architecture"]
 
     def architecture(self, number: int) -> Architecture:
         """The network of a trial, to be built by `spaces.build`.
 
         Raises:
-            InputError: it no longer builds, or no longer is what it was, under the code as it is now.
+            InputError: there is no such trial, or its network no longer builds, or is another, under the code as it is now.
         """
-        recorded = self._trials[number].user_attrs
+        recorded = self._trial(number).user_attrs
         try:
             architecture = decode(recorded["architecture"], f"trial {number}")
             now = cost(architecture)
@@ -171,6 +188,13 @@ class StoredStudy:
                 f"trial {number} was trained with {' and '.join(changed)}: its blocks have changed; {self._way_on()}"
             )
         return architecture
+
+    def _trial(self, number: int) -> FrozenTrial:
+        if number not in self._trials:
+            raise InputError(
+                f"the study '{self.name}' has no trial {number!r}; its trials are 0 to {len(self._trials) - 1}"
+            )
+        return self._trials[number]
 
     def _known_cost(self, cost: str | None) -> str:
         own = self.info.objective.cost

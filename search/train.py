@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as ProgressBar
 
 from search.backends.base import ACCELERATORS, choose_device
-from search.commands import export_command
+from search.commands import export_command, written
 from search.config import import_user_modules, run_command
 from search.data import Data, join_training, load, load_test
 from search.latency.device import Device, in_words
@@ -46,6 +46,9 @@ from search.training import Diverged, Epoch, OutOfMemory, check_settings, evalua
 from spaces import Architecture, InputError, build, cost
 from spaces.errors import did_you_mean
 from spaces.memory import activation_bytes
+
+NETWORK = "network.yaml"
+"""The trained network, beside its weights."""
 
 EXAMPLES = [
     "python -m search.train architecture=results/shuffle_agg-digits/pick.yaml data=digits train=long",
@@ -88,10 +91,10 @@ def train_in_full(config: dict[str, Any]) -> None:
             imports=list(config["imports"]),
             costs=describe_costs(architecture),
             machine=describe_machine(torch_device),
-            command=shlex.join(["python", "-m", "search.train", *sys.argv[1:]]),
+            command=command_again(folder, sys.argv[1:]),
         )
         record = take_up(folder, wanted)
-        replace_file(folder / "network.yaml", yaml.safe_dump(record.architecture, sort_keys=False))
+        replace_file(folder / NETWORK, yaml.safe_dump(record.architecture, sort_keys=False))
         with open_tracker(config["tracker"], folder, folder.name, record.identity, console) as tracker:
             trainer = SeedTrainer(folder, architecture, data, torch_device, tracker, console)
             record = trainer.train(record, seeds)
@@ -99,6 +102,16 @@ def train_in_full(config: dict[str, Any]) -> None:
             record = replace(record, latency=measure(device, architecture, console))
         write_record(folder, record, model_card(record))
     say(console, folder, record)
+
+
+def command_again(folder: Path, arguments: Sequence[str]) -> str:
+    """The command that was given, its network taken from the folder: the file that was named may hold another by then."""
+    kept = [argument for argument in arguments if not argument.startswith(("architecture=", "folder="))]
+    if len(kept) < len(arguments):
+        network, where = (written(str(shown_path(path))) for path in (folder / NETWORK, folder))
+        named = any(argument.startswith("architecture=") for argument in arguments)
+        kept = [*([f"architecture={network}"] if named else []), *kept, f"folder={where}"]
+    return shlex.join(["python", "-m", "search.train", *kept])
 
 
 def check_seeds(seeds: Any) -> list[int]:

@@ -196,7 +196,7 @@ def rounding_in_words(rounding: Mapping[str, float]) -> str:
 
 def _reproduce(record: TrainingRecord) -> str:
     lines = [record.command, *([record.export["command"]] if record.export is not None else [])]
-    where = "network.yaml beside this card is the network; with architecture=network.yaml the first command needs no other file."
+    where = "network.yaml beside this card is the network."
     return "## Reproduce\n\n```sh\n" + "\n".join(lines) + f"\n```\n\n{where}"
 
 

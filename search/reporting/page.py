@@ -274,6 +274,8 @@ class StudyPage:
             "objective": escape(" · ".join(map(unbroken, objective))),
             "costs": cost_buttons,
             "chart_summary": escape(figure_summary(chart)),
+            "hint": " Latencies are predictions: a dotted line leads from one to what was measured."
+            * ("latency_ms" in self.costs),
             "footer": footer,
         }
         fragments = {**self.fragments(), **{name: self.fragment(name) for name in SLOW_FRAGMENTS}}
@@ -353,7 +355,7 @@ class StudyPage:
             "decisions": [_coded(name, trials[name]) for name in decisions],
             "kinds": {cost: kinds_of(trials, cost) for cost in self.costs},
             "curves": {number: curve for number, curve in record.curves.items() if len(trials) <= 1000},
-            "words": {**STATE_WORDS, "infeasible": "outside the limits"},
+            "words": STATE_WORDS,
             "options": options,
             "layers": [json.loads(text) for text in layers],
             "networks": networks,

@@ -4,7 +4,8 @@
   const { make, readable, percent } = smallnets;
   const ROWS = 50;
   const SHOWN = {
-    number: (v) => String(v),
+    number: String,
+    duplicate_of: String,
     accuracy: percent,
     accuracy_top5: percent,
     accuracy_mean: percent,
@@ -15,7 +16,7 @@
     measured_ms: (v) => v.toPrecision(3),
     latency_error: percent,
   };
-  const HEADS = { number: "Trial", latency_ms: "Latency (ms)", duplicate_of: "Repeats", accuracy_top5: "Top-5", flops: "FLOPs" };
+  const HEADS = { number: "Trial", latency_ms: "Latency (ms)", duplicate_of: "Repeats", accuracy_top5: "Top-5", accuracy_mean: "Confirmed", accuracy_std: "± std", flops: "FLOPs" };
   const BOUND = /^([\w.]+)(<=|>=|!=|<|>|=)(.+)$/;
   const OPEN_BOUND = /^([\w.]+)(<=|>=|!=|!|<|>|=)$/;
 

@@ -34,7 +34,7 @@ STATE_WORDS = {
     "complete": "complete",
     "stopped": "stopped early",
     "failed": "failed",
-    "infeasible": "infeasible",
+    "infeasible": "outside the limits",
     "running": "running",
     "waiting": "waiting",
     "duplicate": "seen before",

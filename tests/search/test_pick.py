@@ -263,3 +263,12 @@ def test_a_study_is_read_from_python(done: StoredStudy, folder: Path) -> None:
         done.figure("options", decision="layers.0.kernel")
     with pytest.raises(AttributeError, match="no attribute 'load_studie'"):
         search.load_studie  # noqa: B018
+
+
+def test_what_there_is_not_is_said_from_python_too(done: StoredStudy) -> None:
+    with pytest.raises(ValueError, match="has no trial 999; its trials are 0 to 11"):
+        done.architecture(999)
+    with pytest.raises(ValueError, match="options: decision= must be given: "):
+        done.figure("options")
+    with pytest.raises(ValueError, match="a study goes by its name, 'done'"):
+        search.load_study("results/done")

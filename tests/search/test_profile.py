@@ -139,7 +139,7 @@ def test_rows_are_the_layers_in_order() -> None:
         (["network=espnet_c", "network.p=many"], "repeat must be a whole number"),
         (["network.width_multiplier=2"], "no network is chosen"),
         (["network=mobilenet_v2", "format=xml"], "there is no format 'xml'"),
-        (["architecture=nowhere.yaml"], "architecture=nowhere.yaml: there is no such file"),
+        (["architecture=nowhere.yaml"], "nowhere.yaml: there is no such file"),
         (["network=mobilenet_v2", "architecture=nowhere.yaml"], "both given"),
         (["architecture=[7]"], "must be the path of a YAML file"),
         (["space=shuffle_agg"], "takes a device"),

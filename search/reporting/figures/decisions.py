@@ -17,7 +17,7 @@ from search.reporting.figures.front import cost_axis, with_room
 from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure, plain
 from search.reporting.networks import gather_traits
 from search.reporting.record import Record
-from search.reporting.tables import completed, decision_columns, floats, judged, of_space
+from search.reporting.tables import completed, decision_columns, floats, front, judged, of_space
 from search.reporting.text import COST_WORDS, is_missing, plain_value, readable_cost
 from spaces.checks import is_number
 
@@ -31,6 +31,7 @@ _MAX_VALUES = 8
 _MAX_BACKGROUND = 96
 _MAX_BARS = 16
 _MAX_AXES = 6
+_MAX_LINES = 300
 _MAX_OPTIONS = 6
 
 Array = NDArray[np.float64]
@@ -342,8 +343,15 @@ class ParallelInfo(NamedTuple):
 
 
 def gather_parallel(record: Record, importance: ImportanceInfo, cost: str = "flops") -> ParallelInfo:
-    """The complete trials of known cost, across the decisions that explain most."""
+    """The complete trials of known cost, across the decisions that explain most; of many, an even sample and the front.
+
+    The most accurate come last, so that they lie on top.
+    """
     trials = completed(record.trials[record.trials["accuracy"].notna() & record.trials[cost].notna()])
+    trials = trials.iloc[np.argsort(judged(trials), kind="stable")]
+    if len(trials) > _MAX_LINES:
+        sample = trials["number"].iloc[np.linspace(0, len(trials) - 1, _MAX_LINES).round().astype(int)]
+        trials = trials[trials["number"].isin({*sample, *front(trials, cost)["number"]})]
     best = np.maximum(importance.accuracy, importance.equal_cost)
     ranked = [importance.decisions[i] for i in np.argsort(-best, kind="stable")] or decision_columns(trials)
     names = [name for name in ranked if _is_telling(trials[name])][:_MAX_AXES]

@@ -14,7 +14,7 @@ from search.reporting.record import Record, active_seconds, evaluated, kinds_of
 from search.reporting.tables import floats, judged
 from search.reporting.text import duration
 
-MAX_CURVES = 1000
+MAX_CURVES = 300
 """Learning curves beside the front's; of more trials an even sample is shown."""
 
 

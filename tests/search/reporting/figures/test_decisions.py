@@ -125,7 +125,7 @@ def test_options_in_words() -> None:
 def test_parallel_lines_cross_each_axis_where_the_trial_is() -> None:
     record = fake_record(60)
     info = gather_parallel(record, gather_importance(record))
-    complete = completed(record.trials)
+    complete = completed(record.trials).sort_values("accuracy", kind="stable")
     assert info.numbers == complete["number"].tolist()
     cost, *decisions, accuracy = info.axes
     assert np.allclose(10 ** np.array(cost.values), complete["flops"].astype(float))
