@@ -159,6 +159,10 @@ def read_network(config: Mapping[str, Any], data: Data) -> tuple[str, Architectu
             raise InputError(
                 f"architecture: {name} is made for {its} {what}, and data={config['choices']['data']} has {given}"
             )
+    if architecture.layers[-1].keywords.get("pool", "avg") is None:
+        raise InputError(
+            f"architecture: {name} gives every place of an image a class (head.pool is null); these images have one each"
+        )
     build(architecture)
     return name, architecture
 

@@ -289,6 +289,7 @@ def test_top5_from_twenty_classes_on(home: Path, monkeypatch: pytest.MonkeyPatch
         (["architecture=nets.yaml"], "net.yaml'?"),
         (["architecture=."], "is a folder; "),
         (["architecture=other.yaml"], "other is made for 7 classes, and data=digits has 10"),
+        (["network=espnet_c", "network.resolution=32"], "espnet_c gives every place of an image a class"),
         (["architecture=gone.yaml"], "unknown block 'gone'"),
         (["network=mobilenet_v4"], "did you mean 'mobilenet_v2'?"),
         ([*QUICK, "seeds=3"], "seeds=3: must be a list of whole numbers"),
