@@ -1,19 +1,16 @@
 """The page of a study: one file that shows all of it to anyone with a browser, offline."""
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from search.commands import export_command, hyperparameters, train_command
 from search.reporting.figures import (
     DARK,
     LIGHT,
@@ -42,31 +39,11 @@ from search.reporting.figures import (
 from search.reporting.figures.decisions import LEAST_TRIALS, short_name
 from search.reporting.figures.theme import colours
 from search.reporting.files import replace_file
-from search.reporting.networks import DrawnLayer, read_network
-from search.reporting.record import Record, kinds_of
-from search.reporting.tables import (
-    accuracy_of,
-    best_trial,
-    count_states,
-    decision_columns,
-    front,
-    known_costs,
-    split_decisions,
-    table_hypervolume,
-)
-from search.reporting.text import (
-    COST_WORDS,
-    STATE_WORDS,
-    decision_text,
-    describe_objective,
-    group_decisions,
-    is_missing,
-    percent,
-    plain_value,
-    readable,
-    readable_cost,
-    unbroken,
-)
+from search.reporting.markup import HIDDEN_AT_FIRST, cost_name, facts, front_table, legend
+from search.reporting.model import gather_model
+from search.reporting.record import Record
+from search.reporting.tables import decision_columns, front, known_costs
+from search.reporting.text import describe_objective, plain_value, unbroken
 
 HERE = Path(__file__).parent
 SCRIPTS = ("network.js", "table.js", "page.js")
@@ -76,26 +53,6 @@ SLOW_FRAGMENTS = ("options", "importance", "curves")
 """Parts of the page's text that come with the chart of the same name."""
 
 _FILES = 'The same in tables: <a href="trials.csv">trials.csv</a>, one row a trial; <a href="front.csv">front.csv</a>, the front.'
-_SYMBOLS = {  # the markers of the figure, drawn again for the legend
-    "front": '<circle cx="8" cy="8" r="5.5" fill="var(--front)"/>',
-    "dominated": '<circle cx="8" cy="8" r="3.8" fill="none" stroke="var(--dominated)" stroke-width="1.6"/>',
-    "reference": '<path d="M8 2l5.5 6L8 14 2.5 8z" fill="var(--reference)"/>',
-    "stopped": '<path d="M3 4.5h10L8 13z" fill="none" stroke="var(--stopped)" stroke-width="1.6"/>',
-    "failed": '<path d="M4 4l8 8M12 4l-8 8" stroke="var(--failed)" stroke-width="1.9"/>',
-    "infeasible": '<path d="M8 3v10" stroke="var(--infeasible)" stroke-width="1.9"/>',
-}
-_KINDS = {
-    "front": "Front",
-    "dominated": "Dominated",
-    "reference": "Reference networks",
-    "stopped": "Stopped early",
-    "failed": "Failed",
-    "infeasible": "Outside the limits",
-}
-_HIDDEN_AT_FIRST = ("infeasible",)
-_MAX_OPEN = 8
-"""Rows of the front's table that are shown without being asked for."""
-_PLACEHOLDER = "trial-0000-0000000000000000"
 
 
 def write_page(record: Record, path: Path) -> None:
@@ -253,7 +210,7 @@ class StudyPage:
         return {
             "cost": self.first_cost,
             "dark": dict(zip(colours(LIGHT), colours(DARK), strict=True)),
-            "hidden": list(_HIDDEN_AT_FIRST),
+            "hidden": list(HIDDEN_AT_FIRST),
         }
 
     def body(self, footer: str = _FILES) -> str:
@@ -264,7 +221,7 @@ class StudyPage:
         """
         cost_buttons = "".join(
             f'<label><input type="radio" name="cost" value="{cost}"{" checked" * (cost == self.first_cost)}>'
-            f"<span>{escape(_cost_name(cost))}</span></label>"
+            f"<span>{escape(cost_name(cost))}</span></label>"
             for cost in self.costs
         )
         chart = self._front(self.first_cost)
@@ -288,16 +245,14 @@ class StudyPage:
 
     def fragments(self) -> dict[str, str]:
         """The parts of the body that change with every trial and are made at once, as HTML."""
-        chart = self._front(self.first_cost)
-        names = [kind for kind in _KINDS if kind not in ("reference", "infeasible") or getattr(chart, kind).numbers]
         tables = (
             f'<div class="table" data-cost="{cost}"{" hidden" * (cost != self.first_cost)}>'
-            f"{_front_table(front(self.record.trials, cost), self.costs)}</div>"
+            f"{front_table(front(self.record.trials, cost), self.costs)}</div>"
             for cost in self.costs
         )
         return {
-            "facts": "\n".join(_fact(*fact) for fact in _facts(self.record.trials, self._info)),
-            "legend": "\n".join(_legend_entry(kind, len(getattr(chart, kind).numbers)) for kind in names),
+            "facts": facts(self.record.trials, self._info),
+            "legend": legend(self._front(self.first_cost)),
             "tables": "\n".join(tables),
         }
 
@@ -331,220 +286,5 @@ class StudyPage:
         return f"A line is a trial; click one to see its network.{more}"
 
     def model(self) -> dict[str, Any]:
-        """Every trial and every network, as the table, the hover labels and the drawings need them."""
-        record = self.record
-        trials = record.trials
-        decisions = decision_columns(trials)
-        columns = [
-            str(name)
-            for name in _confirmed_first(trials.columns)
-            if name in ("number", "state") or (name not in decisions and trials[name].notna().any())
-        ]
-        layers: dict[str, int] = {}
-        options = {
-            cost: {
-                key: [[o.label, o.num_trials, o.best_accuracy, o.volume, len(o.numbers)] for o in info.options]
-                for key, info in self._options[cost].items()
-            }
-            for cost in self.costs
-        }
-        networks = {digest: _network(record, digest, layers) for digest in dict.fromkeys(trials["digest"].dropna())}
-        return {
-            "costs": [{"name": cost, "label": _cost_name(cost)} for cost in self.costs],
-            "columns": {name: [_cell(value) for value in trials[name]] for name in columns},
-            "decisions": [_coded(name, trials[name]) for name in decisions],
-            "kinds": {cost: kinds_of(trials, cost) for cost in self.costs},
-            "curves": {number: curve for number, curve in record.curves.items() if len(trials) <= 1000},
-            "words": STATE_WORDS,
-            "options": options,
-            "layers": [json.loads(text) for text in layers],
-            "networks": networks,
-            "commands": self._commands(),
-        }
-
-    def _commands(self) -> dict[str, Any]:
-        """The commands that go on from each network: from its file in front/, or from one saved off the page."""
-        trials, config = self.record.trials, self.record.config
-        if (
-            not {"choices", "data"} <= config.keys()
-        ):  # a study that was driven from Python: no command says what its images are
-            return {}
-        on_front = {int(number) for cost in self.costs for number in front(trials, cost)["number"]}
-        names = [name for name in decision_columns(trials) if name.startswith("train.")]
-        texts: dict[str, int] = {}
-        positions: dict[int, int] = {}
-        of_front = {}
-        for row in trials[["number", "digest", *names]].to_dict("records"):
-            number, found = int(row["number"]), {name: row[name] for name in names if not is_missing(row[name])}
-            settings = hyperparameters(found)
-            positions[number] = texts.setdefault(settings, len(texts))
-            if number in on_front:
-                name = f"{number:04d}-{row['digest']}"
-                file = _from_here(self._folder / "front" / f"{name}.yaml")
-                of_front[number] = [file, train_command(file, f"trained/{name}", config, found)]
-        return {
-            "placeholder": _PLACEHOLDER,
-            "train": train_command(f"{_PLACEHOLDER}.yaml", f"trained/{_PLACEHOLDER}", config, {}),
-            "export": export_command(f"trained/{_PLACEHOLDER}", config.get("imports") or ()),
-            "settings": list(texts),
-            "of": positions,
-            "front": of_front,
-        }
-
-
-def _from_here(path: Path) -> str:
-    """A path as it is written on a command line in the current directory."""
-    absolute = os.path.abspath(path)
-    relative = os.path.relpath(absolute)
-    return absolute if relative.startswith("..") else relative
-
-
-def _confirmed_first(names: Iterable[Any]) -> list[Any]:
-    """The columns with the confirmed accuracy beside that of the trial's own training."""
-    confirmed = [name for name in names if name in ("accuracy_mean", "accuracy_std", "confirmations")]
-    others = [name for name in names if name not in confirmed]
-    place = others.index("accuracy") + 1
-    return [*others[:place], *confirmed, *others[place:]]
-
-
-def _cost_name(cost: str) -> str:
-    return COST_WORDS[cost].label if cost == "latency_ms" else COST_WORDS[cost].label.partition(" (")[0]
-
-
-def _cell(value: Any) -> Any:
-    """A cell as JSON holds it; seven digits of a measurement are more than anybody reads."""
-    if is_missing(value):
-        return None
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, float):
-        return float(f"{value:.7g}")
-    return value if isinstance(value, int) else str(value)
-
-
-def _coded(name: str, column: Iterable[Any]) -> dict[str, Any]:
-    """A decision as its values and, for each trial, the position of its value among them; -1 where it is absent."""
-    values: dict[str, tuple[int, Any]] = {}
-    codes = []
-    for cell in column:
-        if is_missing(cell):
-            codes.append(-1)
-            continue
-        plain = cell if isinstance(cell, int | float | bool) else str(cell)
-        codes.append(values.setdefault(repr(plain), (len(values), plain))[0])
-    return {"name": name, "short": short_name(name), "values": [value for _, value in values.values()], "codes": codes}
-
-
-def _network(record: Record, digest: str, layers: dict[str, int]) -> dict[str, Any]:
-    """A network as positions in the table of all distinct layers; as it was stored where it does not build."""
-    if digest not in record.architectures:
-        return {"problem": "The storage holds no description of this network."}
-    network = read_network(record.architectures[digest])
-    if network.problem is not None:
-        return {"problem": network.problem, "description": network.description}
-    description = network.description
-    return {
-        "in_channels": description["in_channels"],
-        "num_classes": description["num_classes"],
-        "resolution": description["resolution"],
-        "layers": [layers.setdefault(_layer_text(layer), len(layers)) for layer in network.layers],
-    }
-
-
-def _layer_text(layer: DrawnLayer) -> str:
-    return json.dumps(
-        [
-            layer.description,
-            layer.block,
-            layer.in_channels,
-            layer.out_channels,
-            layer.size,
-            layer.flops,
-            layer.params,
-            layer.inputs,
-        ]
-    )
-
-
-def _facts(trials: pd.DataFrame, info: Any) -> list[tuple[str, str, str]]:
-    """The study in four figures: name, figure, and a note in smaller type."""
-    counts = count_states(trials)
-    states = ", ".join(unbroken(f"{count} {STATE_WORDS[state]}") for state, count in counts.items())
-    cost, high = info.objective.cost, info.cost_range[1]
-    best, members = best_trial(trials), front(trials, cost)
-    reached = "no trial is complete yet" if best is None else f"trial {best['number']}, {_costs_of(best, cost)}"
-    spread = "" if members.empty else unbroken(readable_cost(cost, members[cost].iloc[-1]))
-    if len(members) > 1:
-        spread = f"{unbroken(readable(members[cost].iloc[0]))} to {spread}"
-    bounds = f"log cost under {unbroken(readable_cost(cost, high))}, accuracy above {info.chance:.0%}"
-    return [
-        ("Trials", str(len(trials)), states),
-        ("Best accuracy", "-" if best is None else percent(accuracy_of(best)), reached),
-        ("On the front", str(len(members)), spread),
-        ("Hypervolume", f"{table_hypervolume(trials, info):.4g}", bounds),
-    ]
-
-
-def _costs_of(trial: "pd.Series[Any]", first: str) -> str:
-    named = (name for name in dict.fromkeys((first, "flops", "params")) if not is_missing(trial[name]))
-    return ", ".join(unbroken(readable_cost(name, trial[name])) for name in named)
-
-
-def _fact(name: str, figure: str, note: str) -> str:
-    return f'<div><dt>{name}</dt><dd class="figure">{escape(figure)}</dd><dd class="note">{escape(note)}</dd></div>'
-
-
-def _legend_entry(kind: str, count: int) -> str:
-    symbol = f'<svg viewBox="0 0 16 16" aria-hidden="true">{_SYMBOLS[kind]}</svg>'
-    label = f'{_KINDS[kind]} <span class="count">{count}</span>'
-    pressed = "false" if kind in _HIDDEN_AT_FIRST else "true"
-    return f'<button type="button" data-kind="{kind}" aria-pressed="{pressed}">{symbol}<span>{label}</span></button>'
-
-
-def _front_table(members: pd.DataFrame, costs: list[str]) -> str:
-    """The front as an HTML table: metrics, and the decisions in which its members differ; below it what they share."""
-    if members.empty:
-        return '<p class="empty">No trial is complete yet.</p>'
-    differ, shared = split_decisions(members)
-    measured = ["Measured (ms)"] if "measured_ms" in members and members["measured_ms"].notna().any() else []
-    labels = ["Trial", "Accuracy", *map(_cost_name, costs), *measured, "Reward"]
-    head = "".join(f'<th scope="col">{label}</th>' for label in [*labels, "Decisions in which they differ"])
-    rows = "\n".join(_front_row(row, costs, labels, differ) for row in members.to_dict("records"))
-    table = f'<table class="front"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
-    if shared:
-        table += f'\n<div class="shared"><p>Shared by all of them</p>{_groups(shared)}</div>'
-    summary = f"The front as a table ({len(members)})"
-    return f"<details{' open' * (len(members) <= _MAX_OPEN)}><summary>{summary}</summary>\n{table}</details>"
-
-
-def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], differ: list[str]) -> str:
-    number = f'<button type="button" class="link" data-trial="{row["number"]}">{row["number"]}</button>'
-    accuracy, spread = accuracy_of(row), ""
-    if not is_missing(row.get("accuracy_mean")):
-        spread = f" ±\u00a0{percent(row['accuracy_std'])}"
-    shown = [
-        ("trial", row["number"], number),
-        ("accuracy", accuracy, percent(accuracy) + spread),
-        *((cost, row[cost], f"{row[cost]:.3g}" if cost == "latency_ms" else readable(row[cost])) for cost in costs),
-        *([("measured", row["measured_ms"], _measured_text(row))] if "Measured (ms)" in labels else []),
-        ("reward", row["reward"], "-" if is_missing(row["reward"]) else f"{row['reward']:.3f}"),
-    ]
-    cells = [
-        f'<td class="figure {name}" data-label="{label}" data-value="{value}">{text}</td>'
-        for label, (name, value, text) in zip(labels, shown, strict=True)
-    ]
-    name = "" if is_missing(row.get("name")) else f"<span><b>{escape(str(row['name']))}</b></span>"
-    decisions = _groups({name: row[name] for name in differ}, name)
-    return f'<tr>{"".join(cells)}<td class="decisions">{decisions}</td></tr>'
-
-
-def _measured_text(row: Mapping[Any, Any]) -> str:
-    return "-" if is_missing(row["measured_ms"]) else f"{row['measured_ms']:.3g}"
-
-
-def _groups(decisions: Mapping[str, Any], before: str = "") -> str:
-    """Decisions as escaped HTML, one span for each part of the network."""
-    spans = [before]
-    for group, pairs in group_decisions(decisions).items():
-        name = f"<b>{escape(group)}</b> " if group else ""
-        spans.append(f"<span>{name}{escape(decision_text('', pairs))}</span>")
-    return f'<div class="groups">{"".join(spans)}</div>'
+        """Every trial and every network: see `gather_model`."""
+        return gather_model(self.record, self._folder, self.costs, self._options)
