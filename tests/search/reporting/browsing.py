@@ -47,9 +47,12 @@ OVERFLOWING = """() => {
   return [...document.querySelectorAll("main *, #detail:not([hidden]) *, header *")]
     .filter((element) => visible(element) && !scrolls(element))
     .filter((element) => {
-      const text = document.createRange(); // a word can stand beyond the box of its element
-      text.selectNodeContents(element);
-      const right = Math.max(element.getBoundingClientRect().right, text.getBoundingClientRect().right);
+      const boxes = [element];
+      if (!element.children.length) { // a word can stand beyond the box of its element
+        boxes.push(document.createRange());
+        boxes[1].selectNodeContents(element);
+      }
+      const right = Math.max(...boxes.map((box) => box.getBoundingClientRect().right));
       return right > holder(element).getBoundingClientRect().right + 1;
     })
     .map((element) => `${element.tagName} ${element.className} ${element.textContent.slice(0, 30)}`);
