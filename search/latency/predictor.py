@@ -161,14 +161,24 @@ class Predictor:
         """Predicts all blocks not yet asked for, each type at once."""
         missing: dict[str, list[BlockKey]] = defaultdict(list)
         for key in dict.fromkeys(keys):
-            if key in self._known:
+            if key in self._predicted:
+                continue
+            if key in self._known and self._noise[key] <= STEADY:
                 self._predicted[key] = self._known[key], self._noise[key]
-            elif key not in self._predicted:
+            else:
                 missing[key.block].append(key)
         for block, unknown in missing.items():
             model = self._models.get(block) or self._shared()
             mean, deviation = model.predict(unknown)
-            self._predicted |= dict(zip(unknown, zip(mean.tolist(), deviation.tolist())))
+            for key, *predicted in zip(unknown, mean.tolist(), deviation.tolist()):
+                self._predicted[key] = self._weigh(key, *predicted)
+
+    def _weigh(self, key: BlockKey, mean: float, deviation: float) -> tuple[float, float]:
+        """A block's prediction; with what was measured of it while it was disturbed, each by how sure it is."""
+        if key not in self._known:
+            return mean, deviation
+        ours, theirs = 1 / self._noise[key] ** 2, 1 / deviation**2
+        return (ours * self._known[key] + theirs * mean) / (ours + theirs), (ours + theirs) ** -0.5
 
     def _shared(self) -> BlockModel:
         """The model of all types, for those with few measurements or none."""

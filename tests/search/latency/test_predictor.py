@@ -54,6 +54,16 @@ def test_measured_blocks_are_given_back(table: Table) -> None:
     np.testing.assert_allclose(latency, [table.blocks[key].median_ms for key in keys])
 
 
+def test_a_disturbed_measurement_counts_less_than_the_model(table: Table, tmp_path: Path) -> None:
+    disturbed = empty_table(tmp_path)
+    disturbed.blocks = dict(table.blocks)
+    keys = list(table.blocks)[::20]
+    for key in keys:
+        disturbed.blocks[key] = Measurement(1.45 * table.blocks[key].median_ms, 0.65 * table.blocks[key].median_ms, 60)
+    latency, _ = Predictor(disturbed).predict_blocks(keys)
+    assert np.median(np.abs(latency / [table.blocks[key].median_ms for key in keys] - 1)) < 0.1
+
+
 def test_a_measured_block_is_surer_than_another(table: Table, unseen: list[Architecture]) -> None:
     predictor = Predictor(table)
     keys = {key for a in unseen for key in block_keys(a)}
