@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from search.storage import lock, num_trials, open_storage, prepare_folder
 from search.stored import StoredStudy
 from search.study import Proposal, Study
 from spaces import InputError, SearchSpace
+from spaces.checks import is_count
 
 
 def find_front(
@@ -43,7 +45,8 @@ def find_front(
 ) -> StoredStudy:
     """Searches a space with a function that says how accurate an architecture is.
 
-    What raises, or returns NaN or None, is a failed trial, and the search goes on; Ctrl-C ends it.
+    What raises, or returns NaN or None, is a failed trial, and the search goes on; Ctrl-C ends it. A warning says so where it ends
+    early, since the space holds nothing new.
 
     Args:
         space: where candidates come from.
@@ -61,6 +64,8 @@ def find_front(
     Raises:
         InputError: an accuracy that is none, such as a percentage; another study in the folder; whatever the parts refuse.
     """
+    if not is_count(trials):
+        raise InputError(f"trials is {trials!r}; it is a whole number of at least 1")
     objective = objective or Objective()
     settings = {"name": sampler} if isinstance(sampler, str) else dict(sampler)
     place = None if folder is None else Path(folder).expanduser().resolve()
@@ -84,6 +89,8 @@ def find_front(
                 study.tell(proposal.number, _outcome(proposal, evaluate))
         finally:
             study.release()
+        if study.stopped_early is not None:
+            warnings.warn(f"the search ended before {trials} trials: {study.stopped_early}", stacklevel=2)
         if place is not None:
             write_report(study.optuna_study, place)
         return StoredStudy(study.optuna_study, place or Path("study"))
@@ -106,9 +113,14 @@ def _outcome(proposal: Proposal, evaluate: Callable[..., float]) -> Outcome:
         return Outcome(
             "failed", failure=f"exception: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
         )
-    if accuracy is None or math.isnan(accuracy):
+    if accuracy is None:
+        return Outcome("failed", failure="no accuracy: None")
+    try:
+        number = math.inf if isinstance(accuracy, str) else float(accuracy)
+    except (TypeError, ValueError):
+        number = math.inf
+    if math.isnan(number):
         return Outcome("failed", failure=f"no accuracy: {accuracy}")
-    accuracy = float(accuracy)
-    if not 0 <= accuracy <= 1:
-        raise InputError(f"the accuracy of trial {proposal.number} is {accuracy:g}; it is a share, from 0 to 1")
-    return Outcome("complete", accuracy, epochs=1, curve=(accuracy,))
+    if not 0 <= number <= 1:
+        raise InputError(f"the accuracy of trial {proposal.number} is {accuracy!r}; it is a share, from 0 to 1")
+    return Outcome("complete", number, epochs=1, curve=(number,))

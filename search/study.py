@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,6 +34,7 @@ from search.ledger import Ledger
 from search.objective import COSTS, Objective
 from search.outcome import Outcome
 from search.samplers.base import SpaceSampler
+from search.samplers.pool import MAX_ENUMERATED, enumerate_decisions
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace, decode
 from spaces.values import Choice, Float, Value
 
@@ -286,6 +288,10 @@ class Study:
         self._catch_up()
         duplicates = infeasible = 0
         while self._num_under_way < self.trials and self.stopped_early is None:
+            if (duplicates or infeasible or self._num_duplicates) and self._is_exhausted:
+                where = "of the space within the limits" if self.objective.limits else "of the space"
+                self.stopped_early = f"every candidate {where} has been evaluated, {len(self._everything or ())} in all"
+                break
             proposal, trial = self._propose()
             violations = {} if proposal is None else self.objective.violations(proposal.costs)
             if proposal is None:
@@ -304,6 +310,24 @@ class Study:
             if infeasible >= MAX_INFEASIBLE:
                 self.stopped_early = f"the last {infeasible} proposals were all outside the hard limits"
         return None
+
+    @property
+    def _is_exhausted(self) -> bool:
+        """Whether nothing new can be proposed, and nothing waits for its turn."""
+        if self._everything is None or not self._everything <= self._evaluated.keys():
+            return False
+        return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    @cached_property
+    def _everything(self) -> set[str] | None:
+        """Digests of all candidates of a small space within the hard limits; None where they are too many to list."""
+        if self.space.size > MAX_ENUMERATED:
+            return None
+        candidates = map(self.space.candidate, enumerate_decisions(self.space))
+        has_limits = bool(self.objective.limits)
+        return {
+            c.digest for c in candidates if not has_limits or not self.objective.excess(self._costs(c.architecture))
+        }
 
     @property
     def _num_under_way(self) -> int:

@@ -65,8 +65,27 @@ def test_what_has_no_accuracy_failed_and_a_percentage_is_refused(small_space: Se
     assert trials["state"].tolist() == ["failed", "failed", "complete", "failed", "complete"]
     assert trials["failure"][0] == "no accuracy: nan"
     assert "the simulator is out of order" in trials["failure"][3]
-    with pytest.raises(InputError, match=r"the accuracy of trial 0 is 93.1; it is a share, from 0 to 1"):
-        find_front(small_space, lambda architecture: 93.1, trials=5)
+    for wrong in (93.1, "0.9", [0.5]):
+        said = re.escape(f"the accuracy of trial 0 is {wrong!r}; it is a share, from 0 to 1")
+        with pytest.raises(InputError, match=said):
+            find_front(small_space, lambda architecture, wrong=wrong: wrong, trials=5)
+
+
+@pytest.mark.parametrize("trials", [0, -1, 2.5, True])
+def test_a_number_of_trials_that_is_none_is_refused(trials: Any, small_space: SearchSpace) -> None:
+    with pytest.raises(InputError, match=f"trials is {trials!r}; it is a whole number of at least 1"):
+        find_front(small_space, accuracy, trials=trials)
+
+
+def test_a_space_smaller_than_the_search_ends_it_with_a_warning() -> None:
+    space = SearchSpace(
+        {"layers": [{"block": "conv", "channels": {"choice": [8, 16]}}]}, in_channels=1, num_classes=2, resolution=4
+    )
+    with pytest.warns(
+        UserWarning, match="ended before 5 trials: every candidate of the space has been evaluated, 2 in all"
+    ):
+        study = find_front(space, accuracy, trials=5)
+    assert len(study.front()) >= 1
 
 
 def test_the_example_in_the_readme_runs() -> None:

@@ -82,14 +82,35 @@ def test_a_duplicate_takes_the_outcome_of_its_original_and_does_not_count() -> N
     study = open_study(space, trials=3)
     finish(study)
     assert study.num_done == 2
-    assert study.stopped_early is not None
-    assert str(MAX_DUPLICATES) in study.stopped_early
+    assert study.stopped_early == "every candidate of the space has been evaluated, 2 in all"
     trials = study.optuna_study.trials
     copies = [t for t in trials if "duplicate_of" in t.user_attrs]
-    assert len(copies) >= MAX_DUPLICATES
+    assert copies
     for copy in copies:
         assert copy.state is TrialState.COMPLETE
         assert copy.values == trials[copy.user_attrs["duplicate_of"]].values
+
+
+def test_an_exhausted_study_given_again_says_so_before_it_proposes_anything() -> None:
+    space, storage = space_of_two(), optuna.storages.InMemoryStorage()
+    finish(open_study(space, storage=storage, trials=3))
+    held = len(storage.get_all_trials(0))
+    again = open_study(space, storage=storage, trials=5)
+    finish(again)
+    assert again.stopped_early == "every candidate of the space has been evaluated, 2 in all"
+    assert len(storage.get_all_trials(0)) == held
+    limited = open_study(space, trials=3, max_flops=min(c["flops"] for _, c in again.finished()))
+    finish(limited)
+    assert limited.stopped_early == "every candidate of the space within the limits has been evaluated, 1 in all"
+    assert len(limited.optuna_study.trials) < MAX_DUPLICATES
+
+
+def test_a_space_too_large_to_list_ends_after_many_duplicates_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study.MAX_ENUMERATED", 1)
+    study = open_study(space_of_two(), trials=3)
+    finish(study)
+    assert study.stopped_early == f"the last {MAX_DUPLICATES} proposals had all been evaluated before"
+    assert sum("duplicate_of" in t.user_attrs for t in study.optuna_study.trials) >= MAX_DUPLICATES
 
 
 def test_a_duplicate_of_a_running_trial_waits_for_it() -> None:
