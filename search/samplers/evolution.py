@@ -53,7 +53,9 @@ class RegularizedEvolution(SpaceSampler):
         for _ in range(MAX_DRAWS):
             child = self.space.sample(rng) if founding else pool.mutate(parent, rng)
             point = self.point(child)
-            if not point.excess and not past.knows(point):
+            if point.excess:
+                continue
+            if not past.knows(point):
                 break
             parent = child  # where all neighbours are known, the neighbours of a neighbour are not
         return child
