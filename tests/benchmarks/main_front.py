@@ -2,9 +2,10 @@
 
     python tests/benchmarks/main_front.py [--samplers cost_aware,nsga2] [--seeds 5] [--trials 40] [--folder FOLDER] [OVERRIDES]
 
-Every search is the command `search.run` in a study of its own, `<folder>/<sampler>-<seed>`; what is finished there is only read, so
-the command can be stopped and given again. Prints the hypervolume of each front in (log multiply-adds, accuracy) as a share of
-the rectangle up to the reference, which is the same for all, and who won from each seed.
+The default main job but for its cost, which is multiply-adds here: they are the same in every search, measured latencies are not.
+Every search is the command `search.run device=none` in a study of its own, `<folder>/<sampler>-<seed>`; what is finished there is
+only read, so the command can be stopped and given again. Prints the hypervolume of each front in (log multiply-adds, accuracy) as a
+share of the rectangle up to the reference, which is the same for all, and who won from each seed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(folder: Path, sampler: str, seed: int, trials: int, overrides: list[str]) -> None:
     """Runs one search, or what is left of it."""
     name = f"{sampler}-{seed}"
-    arguments = [f"sampler={sampler}", f"seed={seed}", f"trials={trials}", f"study={name}", f"results_dir={folder}"]
+    arguments = [
+        "device=none",
+        f"sampler={sampler}",
+        f"seed={seed}",
+        f"trials={trials}",
+        f"study={name}",
+        f"results_dir={folder}",
+    ]
     command = [sys.executable, "-m", "search.run", *arguments, *overrides]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
