@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import time
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from limits import Limits
 from problems import TABLES, Problem, problem
 from rivals import METHODS
 
@@ -136,8 +138,34 @@ def median(values: Sequence[float], most: float) -> str:
     return f"{middle:g}" if np.isfinite(middle) else f">{most}"
 
 
-def report(name: str, methods: Sequence[str], seeds: int, done: dict[tuple[str, str, int], Search]) -> None:
-    """Prints a problem's table."""
+Done = dict[tuple[str, str, int], Search]
+
+
+def runs(done: Done, name: str, method: str, seeds: int) -> dict[int, Search]:
+    """A method's searches of a problem by seed."""
+    return {seed: done[name, method, seed] for seed in range(seeds) if (name, method, seed) in done}
+
+
+def to_99(searches: Sequence[Search]) -> float:
+    """The median of what they needed; inf where half of them or more did not get there."""
+    return float(np.median([search.to_99 for search in searches])) if searches else np.nan
+
+
+def times(rival: dict[int, Search], ours: dict[int, Search]) -> tuple[float, bool]:
+    """How many times our evaluations a rival needs on the seeds that both have, and whether that is only a lower bound.
+
+    NaN where there are no such seeds, or ours did not get there either.
+    """
+    common = rival.keys() & ours.keys()
+    theirs, own = (to_99([searches[seed] for seed in common]) for searches in (rival, ours))
+    if not np.isfinite(own):
+        return np.nan, False
+    most = max(rival[seed].evaluations for seed in common)
+    return min(theirs, most) / own, bool(np.isinf(theirs))
+
+
+def report(name: str, methods: Sequence[str], seeds: int, done: Done) -> None:
+    """Prints a problem's table, what limits it, and how the goals fare."""
     where = named(name)
     size = f"{where.space.size:.3g}" if np.isfinite(where.space.size) else "infinitely many"
     print(f"\n{name}: {size} candidates, {len(where.space.decisions)} decisions, {len(where.front)} on the true front")
@@ -145,21 +173,75 @@ def report(name: str, methods: Sequence[str], seeds: int, done: dict[tuple[str, 
         f"{'evaluations to':28}{'seeds':>6}{'90%':>8}{'95%':>8}{'99%':>8}{'range at 99%':>16}{'x ours':>8}{'ask s':>8}"
     )
     print(f"{'oracle':34}" + "".join(f"{count:>8}" for count in where.oracle(SHARES)))
-    ours = [done[name, "cost_aware", seed].to_99 for seed in range(seeds) if (name, "cost_aware", seed) in done]
+    limits = Limits(where) if where.candidates else None
+    if limits is not None:
+        print(f"{'knows all others':34}" + "".join(f"{count:>8}" for count in limits.informed(SHARES)))
+    ours = runs(done, name, "cost_aware", seeds)
     for method in methods:
-        rows = [done[name, method, seed] for seed in range(seeds) if (name, method, seed) in done]
-        if not rows:
+        searches = runs(done, name, method, seeds)
+        if not searches:
             continue
+        rows = [*searches.values()]
         most = round(max(row.evaluations for row in rows))
         columns = list(zip(*(row.needed for row in rows), strict=True))
         best, worst = min(columns[2]), max(columns[2])
         spread = f"{best:g}" if np.isfinite(best) else f">{most}"
         spread += f" - {worst:g}" if np.isfinite(worst) else f" - >{most}"
-        middle = float(np.median(columns[2]))
-        bound = "" if np.isfinite(middle) else ">"
-        ratio = f"{bound}{min(middle, most) / np.median(ours):.1f}" if ours and np.isfinite(np.median(ours)) else ""
+        ratio, is_bound = times(searches, ours)
+        ratio_cell = "" if np.isnan(ratio) else f"{'>' * is_bound}{ratio:.1f}"
         cells = "".join(f"{median(column, most):>8}" for column in columns)
-        print(f"{method:28}{len(rows):>6}{cells}{spread:>16}{ratio:>8}{np.median([r.ask_s for r in rows]):>8.2f}")
+        print(f"{method:28}{len(rows):>6}{cells}{spread:>16}{ratio_cell:>8}{np.median([r.ask_s for r in rows]):>8.2f}")
+    if limits is not None:
+        std, share = limits.unforeseen
+        print(
+            f"luck: an accuracy predicted from all others is off by {std:.4f} (standard deviation), {share:.0%} explained;"
+        )
+        said = ", ".join(f"{news:.2f}" for news in limits.news)
+        print(f"what of it shows after epoch 1, 2, ... goes along with what of it shows at the end: {said}")
+    for line in goals(name, seeds, done):
+        print(line)
+
+
+OPTUNAS = ("tpe", "tpe_multivariate", "tpe_nested", "nsga2", "nsga3", "gp_categories", "gp_integers")
+
+
+def goals(name: str, seeds: int, done: Done) -> list[str]:
+    """Each goal with its figure, as far as it was measured."""
+    ours = runs(done, name, "cost_aware", seeds)
+    if not ours:
+        return []
+    lines = []
+    rivals = {method: runs(done, name, method, seeds) for method in OPTUNAS}
+    measured = {method: searches for method, searches in rivals.items() if searches.keys() & ours.keys()}
+
+    def verdict(text: str, method: str, goal: float) -> None:
+        ratio, is_bound = times(measured[method], ours)
+        met = "met" if ratio >= goal else "open" if is_bound else "missed"
+        reached = "ours did not reach 99 % at the median" if np.isnan(ratio) else f"{'>' * is_bound}{ratio:.1f} times"
+        lines.append(f"goal: {text} {goal:g} times our evaluations at least: {reached} ({method}), {met}")
+
+    if measured:
+        nearest = min(measured, key=lambda method: to_99([*measured[method].values()]))
+        verdict("Optuna's best sampler takes", nearest, 3 if named(name).candidates else 4)
+    if not named(name).candidates:
+        for method in ("tpe_multivariate", "nsga2"):
+            if method in measured:
+                verdict("TPE takes" if "tpe" in method else "NSGA-II takes", method, 12)
+    random = to_99([*runs(done, name, "random", seeds).values()])
+    worst = max(search.to_99 for search in ours.values())
+    if not np.isnan(random):
+        met = "met" if worst <= random and np.isfinite(worst) else "missed"
+        lines.append(f"goal: no seed slower than random's median of {random:g}: the slowest takes {worst:g}, {met}")
+    halved = runs(done, name, "cost_aware_halving", seeds)
+    common = halved.keys() & ours.keys()
+    if common:
+        ratio = to_99([ours[seed] for seed in common]) / to_99([halved[seed] for seed in common])
+        missing = sum(np.isinf(halved[seed].to_99) for seed in common)
+        lines.append(
+            f"goal: halving takes 3 times fewer epochs: {ratio:.2f} times, {missing} of {len(common)} seeds never get there, "
+            + ("met" if ratio >= 3 and not missing else "missed")
+        )
+    return lines
 
 
 def main() -> None:
@@ -178,6 +260,15 @@ def main() -> None:
     warnings.simplefilter("ignore")
     methods = arguments.methods.split(",")
     problems = arguments.problems or [*sorted(path.stem for path in TABLES.glob("*.csv")), "chain:101"]
+    tables = sorted(path.stem for path in TABLES.glob("*.csv"))
+    for name in problems:
+        if not re.fullmatch(rf"({'|'.join(tables)})(@[1-9])?|chain:\d+", name):
+            parser.error(
+                f"no problem is named '{name}'; there are {', '.join(tables)}, each also as NAME@EPOCHS, and chain:N"
+            )
+    for name in methods:
+        if name not in METHODS:
+            parser.error(f"no method is named '{name}'; there are {', '.join(METHODS)}")
     end = time.monotonic() + 60 * arguments.minutes
     for seed in range(arguments.seeds):
         for name in problems:

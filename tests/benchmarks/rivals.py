@@ -258,9 +258,9 @@ METHODS: dict[str, Entry] = {
     "tpe_nested": optunas(TPESampler, "nested", 1000, multivariate=True, group=True),
     "nsga2": optunas(NSGAIISampler, "flat", 1000, population_size=20),
     "nsga3": optunas(NSGAIIISampler, "flat", 1000, population_size=20),
-    "gp_categories": optunas(GPSampler, "flat", 200),
-    "gp_integers": optunas(GPSampler, "integer", 200),
+    "gp_categories": optunas(GPSampler, "flat", 150),
+    "gp_integers": optunas(GPSampler, "integer", 150),
     "regularized_evolution": own("regularized_evolution", 1000, population_size=16, sample_size=4),
     "reinforce": own("reinforce", 1000),
-    "botorch_qlognehvi": Entry(Botorch, 100),
+    "botorch_qlognehvi": Entry(Botorch, 80),
 }
