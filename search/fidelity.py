@@ -7,7 +7,11 @@ it. It trains on where
 
 - its rank, the layer of the non-dominated sorting in (cost, accuracy so far), is among the best 1 / `reduction` of candidates of
   comparable cost, and
-- its optimistic end, extrapolated from trainings that ended, can still reach the front at its cost.
+- its optimistic end, extrapolated from trainings that ended at their costs, can still reach the front at its cost.
+
+A rung need not say much of the end: under a learning rate that falls to nought, a network's accuracy half-way is mostly its cost
+and luck. So (where we depart from the paper) the share that goes on is 1 / `reduction` to the power of the rung's foresight, the
+correlation beside cost of rung and end among the trainings that ended: where a rung foretells nothing, nobody is stopped for it.
 
 Nobody waits for anybody: who comes early is compared with few. A training that is stopped is never on a front, so a stop that was
 wrong costs a network, and never the truth of the front.
@@ -44,8 +48,8 @@ NUM_PEERS = 12
 """Candidates that are of comparable cost: as many as are nearest in log cost, ..."""
 LIKE = math.log(1.1)
 """... and all that are nearer than this."""
-MIN_ENDED = 5
-"""Trainings that ended, below which no end is extrapolated."""
+MIN_ENDED = 8
+"""Trainings that ended, below which no end is extrapolated and rungs are taken at their word."""
 OPTIMISM = 1.0
 """Standard deviations by which an extrapolated end is better than expected, for the benefit of the doubt."""
 
@@ -101,7 +105,7 @@ class Halving:
 
     Args:
         objective: resolved.
-        reduction: about one in so many goes on at a rung, and epochs grow by this factor from rung to rung.
+        reduction: about one in so many goes on at a rung that foretells the end, and epochs grow by this factor from rung to rung.
         min_epochs: of the first rung at the least.
 
     Raises:
@@ -127,7 +131,8 @@ class Halving:
         seen = [(other, self._at(other, level)) for other in others]
         peers = [(other.cost, accuracy) for other, accuracy in seen if accuracy is not None]
         ended = [(other, accuracy) for other, accuracy in seen if accuracy is not None and other.has_ended]
-        return self._is_promoted(trial, peers) and self._can_reach_front(trial, ended)
+        share = self._reduction ** -foresight(ended)
+        return self._is_promoted(trial, peers, share) and self._can_reach_front(trial, ended)
 
     def _levels(self, epochs: int) -> list[int]:
         """Epochs of the rungs from the last one down: a level is a share of a training, so of a learning rate's schedule too."""
@@ -144,8 +149,8 @@ class Halving:
         reached = level < len(levels) and levels[level] <= len(curve.accuracies)
         return curve.accuracies[levels[level] - 1] if reached else None
 
-    def _is_promoted(self, trial: Curve, peers: Sequence[tuple[float, float]]) -> bool:
-        """Whether fewer than 1 / reduction of those of comparable cost are better, itself among them."""
+    def _is_promoted(self, trial: Curve, peers: Sequence[tuple[float, float]], share: float) -> bool:
+        """Whether less than a share of those of comparable cost are better, itself among them."""
         if len(peers) + 1 < self._reduction:
             return True
         cost, accuracy = np.array([*peers, (trial.cost, trial.accuracies[-1])]).T
@@ -157,7 +162,7 @@ class Halving:
         near = distance <= max(LIKE, np.sort(distance)[:NUM_PEERS][-1])
         error = points[:, -1]
         better = near & ((ranks < ranks[-1]) | ((ranks == ranks[-1]) & (error < error[-1])))
-        return int(better.sum()) < int(near.sum()) / self._reduction
+        return int(better.sum()) < int(near.sum()) * share
 
     def _can_reach_front(self, trial: Curve, ended: Sequence[tuple[Curve, float]]) -> bool:
         """Whether no training that ended dominates the trial's optimistic end."""
@@ -165,7 +170,9 @@ class Halving:
             return True
         cost = np.array([curve.cost for curve, _ in ended])
         final = np.array([curve.accuracies[-1] for curve, _ in ended])
-        end = optimistic_end(trial.accuracies[-1], np.array([accuracy for _, accuracy in ended]), final)
+        end = optimistic_end(
+            trial.cost, trial.accuracies[-1], cost, np.array([accuracy for _, accuracy in ended]), final
+        )
         known, hoped = self._points(cost, final), self._points(np.array([trial.cost]), np.array([end]))
         return not bool((known <= hoped).all(axis=1).any())
 
@@ -177,25 +184,53 @@ class Halving:
         return np.column_stack((np.maximum(cost, low), -accuracy))
 
 
-def optimistic_end(accuracy: float, at_rung: Array, at_end: Array) -> float:
-    """How good a training may become at the best, going by others.
-
-    A line from log error at the rung to log error at the end, fitted to trainings that ended, and `OPTIMISM` standard deviations
-    of what lies beside it. Its slope is between 0 and 1: who was better at a rung is not expected to be worse at the end, nor to
-    pull ahead.
+def foresight(ended: Sequence[tuple[Curve, float]]) -> float:
+    """How well a rung has foretold the end: their correlation beside cost, at least 0; 1 where too few have ended to tell.
 
     Args:
+        ended: trainings that ended, with their accuracy at the rung.
+    """
+    if len(ended) < MIN_ENDED:
+        return 1.0
+    cost = np.array([curve.cost for curve, _ in ended])
+    _, x = _beside_cost(cost, log_error([accuracy for _, accuracy in ended]), cost[0])
+    _, y = _beside_cost(cost, log_error([curve.accuracies[-1] for curve, _ in ended]), cost[0])
+    spread = math.sqrt(float(x @ x) * float(y @ y))
+    return max(0.0, float(x @ y) / spread) if spread > 1e-12 else 0.0
+
+
+def optimistic_end(cost: float, accuracy: float, costs: Array, at_rung: Array, at_end: Array) -> float:
+    """How good a training may become at the best, going by others.
+
+    Log errors at the rung and at the end are lines in log cost, fitted to trainings that ended. A training that lies beside the
+    line at the rung is expected to lie beside it at the end, by a slope between 0 and 1 that is fitted too: who was better at a
+    rung is not expected to be worse at the end, nor to pull ahead. It may end `OPTIMISM` standard deviations of the rest better.
+
+    Args:
+        cost: of the training.
         accuracy: at the rung.
-        at_rung: (n,) accuracies of the others there, n >= 2.
+        costs: (n,) of the others, n >= 2.
+        at_rung: (n,) their accuracies there.
         at_end: (n,) their accuracies at the end.
     """
-    x, y = log_error(at_rung), log_error(at_end)
-    spread = float(np.var(x))
-    slope = float(np.clip(np.mean((x - x.mean()) * (y - y.mean())) / spread, 0, 1)) if spread > 0 else 0.0
-    beside = y - y.mean() - slope * (x - x.mean())
-    std = math.sqrt(float(np.sum(beside**2)) / max(1, len(y) - 2))
-    end = float(y.mean()) + slope * (float(log_error(accuracy)) - float(x.mean()))
+    expected_there, x = _beside_cost(costs, log_error(at_rung), cost)
+    expected, y = _beside_cost(costs, log_error(at_end), cost)
+    spread = float(x @ x)
+    slope = float(np.clip(x @ y / spread, 0, 1)) if spread > 1e-12 else 0.0
+    left = y - slope * x
+    std = math.sqrt(float(left @ left) / max(1, len(y) - 3))
+    end = expected + slope * (float(log_error(accuracy)) - expected_there)
     return float(accuracy_of(end - OPTIMISM * std))
+
+
+def _beside_cost(costs: Array, values: Array, cost: float) -> tuple[float, Array]:
+    """The line through (n,) values by log cost: where it is at `cost`, and (n,) how far each value is beside it."""
+    x = np.log(costs)
+    away = x - x.mean()
+    spread = float(away @ away)
+    slope = float(away @ values) / spread if spread > 1e-12 else 0.0
+    middle = float(values.mean())
+    return middle + slope * (math.log(cost) - float(x.mean())), values - middle - slope * away
 
 
 def non_dominated_ranks(points: Array) -> NDArray[np.int64]:

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.fidelity import MIN_ENDED, Curve, Full, Halving, make_fidelity, non_dominated_ranks, optimistic_end
+from search.fidelity import (
+    MIN_ENDED,
+    Curve,
+    Full,
+    Halving,
+    foresight,
+    make_fidelity,
+    non_dominated_ranks,
+    optimistic_end,
+)
 from search.objective import Objective
 from search.pareto import non_dominated
 from spaces import InputError
@@ -93,13 +102,49 @@ def test_who_cannot_reach_the_front_is_stopped_however_it_ranks() -> None:
 
 
 def test_an_end_is_extrapolated_with_the_benefit_of_the_doubt() -> None:
-    at_rung = 1 - np.array([0.8, 0.6, 0.4, 0.2])
+    at_rung, costs = 1 - np.array([0.8, 0.6, 0.4, 0.2]), np.full(4, 1e4)
     exact = 1 - (1 - at_rung) / 4
-    assert optimistic_end(0.5, at_rung, exact) == pytest.approx(1 - 0.5 / 4, abs=2e-3)
+    assert optimistic_end(1e4, 0.5, costs, at_rung, exact) == pytest.approx(1 - 0.5 / 4, abs=2e-3)
     noisy = exact + np.array([0.02, -0.02, 0.02, -0.02])
-    assert optimistic_end(0.5, at_rung, noisy) > optimistic_end(0.5, at_rung, exact)
-    assert optimistic_end(0.5, at_rung, np.full(4, 0.9)) == pytest.approx(0.9)
-    assert optimistic_end(0.5, np.full(4, 0.5), np.full(4, 0.9)) == pytest.approx(0.9)
+    assert optimistic_end(1e4, 0.5, costs, at_rung, noisy) > optimistic_end(1e4, 0.5, costs, at_rung, exact)
+    assert optimistic_end(1e4, 0.5, costs, at_rung, np.full(4, 0.9)) == pytest.approx(0.9)
+    assert optimistic_end(1e4, 0.5, costs, np.full(4, 0.5), np.full(4, 0.9)) == pytest.approx(0.9)
+
+
+def test_an_end_is_extrapolated_from_those_of_its_cost() -> None:
+    costs = np.geomspace(1e3, 1e5, 9)
+    at_end = 1 - 40 / costs**0.8  # log error is a line in log cost; at the rung all looked the same
+    end = optimistic_end(1e5, 0.5, costs, np.full(9, 0.5), at_end)
+    assert end == pytest.approx(at_end[-1], abs=2e-2)
+    assert end > at_end.mean()
+
+
+@pytest.mark.parametrize(("tells", "low", "high"), [(1.0, 0.25, 0.45), (0.0, 0.8, 1.0)])
+def test_a_rung_that_foretold_nothing_stops_hardly_anybody(tells: float, low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    fidelity, others, went_on = Halving(RANGE), [], 0
+    for seen, luck in rng.uniform(0.3, 0.5, (300, 2)):
+        end = 0.4 + tells * seen + (1 - tells) * luck
+        asked = curve(1e4, seen)
+        goes_on = fidelity._is_promoted(
+            asked, [(o.cost, o.accuracies[0]) for o in others], 3 ** -foresight([(o, o.accuracies[0]) for o in others])
+        )
+        went_on += goes_on
+        others.append(whole(1e4, seen, seen, end))
+    assert low < went_on / 300 < high
+
+
+def test_foresight_is_what_lies_beside_cost() -> None:
+    rng = np.random.default_rng(0)
+    costs, luck = np.geomspace(1e3, 1e5, 400), rng.uniform(-0.02, 0.02, (2, 400))
+    at_rung, at_end = 1.001 - (10 + 50 * luck) / costs**0.5  # both rise with cost, and beside that by luck of their own
+    assert np.corrcoef(at_rung, at_end)[0, 1] > 0.95
+    assert foresight([(whole(c, a, a, e), a) for c, a, e in zip(costs, at_rung, at_end, strict=True)]) < 0.2
+    apart = [(whole(1e4, 0.5 + a, 0.5 + a, 0.8 + b), 0.5 + a) for a, b in luck.T]
+    alike = [(whole(1e4, 0.5 + a, 0.5 + a, 0.8 + a), 0.5 + a) for a in luck[0]]
+    assert foresight(apart) < 0.2
+    assert foresight(alike) > 0.95
+    assert foresight(alike[: MIN_ENDED - 1]) == 1
 
 
 def test_trainings_of_other_lengths_meet_at_the_same_share() -> None:
