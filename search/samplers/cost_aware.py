@@ -9,8 +9,8 @@ reward, averaged over the targets, is greatest (`acquisition`).
 - What was trained again under other seeds is as many observations, from which the surrogate learns how noisy one is.
 - What was stopped early is an observation of its extrapolated end, with the variance of the extrapolation.
 - One lucky training is believed no further than the noise that the surrogate has learnt.
-- What an earlier study has found of this space is observed too; where it trained otherwise, a column of its own says so, and the
-  surrogate learns how far the two agree.
+- What an earlier study has found of this space is observed too; where it trained otherwise, a column says so, one for all such
+  studies, and the surrogate learns how far they agree with this one.
 - What failed is an observation of the worst accuracy so far with great variance: a reason to look elsewhere first.
 """
 
