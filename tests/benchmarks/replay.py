@@ -146,18 +146,18 @@ def runs(done: Done, name: str, method: str, seeds: int) -> dict[int, Search]:
     return {seed: done[name, method, seed] for seed in range(seeds) if (name, method, seed) in done}
 
 
-def to_99(searches: Sequence[Search]) -> float:
-    """The median of what they needed; inf where half of them or more did not get there."""
-    return float(np.median([search.to_99 for search in searches])) if searches else np.nan
+def needed(searches: Sequence[Search], share: int = -1) -> float:
+    """The median of what they needed to one of `SHARES`; inf where half of them or more did not get there."""
+    return float(np.median([search.needed[share] for search in searches])) if searches else np.nan
 
 
-def times(rival: dict[int, Search], ours: dict[int, Search]) -> tuple[float, bool]:
+def times(rival: dict[int, Search], ours: dict[int, Search], share: int = -1) -> tuple[float, bool]:
     """How many times our evaluations a rival needs on the seeds that both have, and whether that is only a lower bound.
 
     NaN where there are no such seeds, or ours did not get there either.
     """
     common = rival.keys() & ours.keys()
-    theirs, own = (to_99([searches[seed] for seed in common]) for searches in (rival, ours))
+    theirs, own = (needed([searches[seed] for seed in common], share) for searches in (rival, ours))
     if not np.isfinite(own):
         return np.nan, False
     most = max(rival[seed].evaluations for seed in common)
@@ -217,25 +217,28 @@ def goals(name: str, seeds: int, done: Done) -> list[str]:
     def verdict(text: str, method: str, goal: float) -> None:
         ratio, is_bound = times(measured[method], ours)
         met = "met" if ratio >= goal else "open" if is_bound else "missed"
-        reached = "ours did not reach 99 % at the median" if np.isnan(ratio) else f"{'>' * is_bound}{ratio:.1f} times"
-        lines.append(f"goal: {text} {goal:g} times our evaluations at least: {reached} ({method}), {met}")
+        reached = f"{'>' * is_bound}{ratio:.1f} times"
+        if np.isnan(ratio):
+            ratio, is_bound = times(measured[method], ours, 1)
+            met, reached = "missed", f"most of ours did not get there; to 95% {'>' * is_bound}{ratio:.1f} times"
+        lines.append(f"goal: {text} at least {goal:g} times our evaluations to 99%: {reached} ({method}), {met}")
 
     if measured:
-        nearest = min(measured, key=lambda method: to_99([*measured[method].values()]))
+        nearest = min(measured, key=lambda method: [needed([*measured[method].values()], share) for share in (2, 1)])
         verdict("Optuna's best sampler takes", nearest, 3 if named(name).candidates else 4)
     if not named(name).candidates:
         for method in ("tpe_multivariate", "nsga2"):
             if method in measured:
                 verdict("TPE takes" if "tpe" in method else "NSGA-II takes", method, 12)
-    random = to_99([*runs(done, name, "random", seeds).values()])
+    random = needed([*runs(done, name, "random", seeds).values()])
     worst = max(search.to_99 for search in ours.values())
-    if not np.isnan(random):
+    if np.isfinite(random):
         met = "met" if worst <= random and np.isfinite(worst) else "missed"
         lines.append(f"goal: no seed slower than random's median of {random:g}: the slowest takes {worst:g}, {met}")
     halved = runs(done, name, "cost_aware_halving", seeds)
     common = halved.keys() & ours.keys()
     if common:
-        ratio = to_99([ours[seed] for seed in common]) / to_99([halved[seed] for seed in common])
+        ratio = needed([ours[seed] for seed in common]) / needed([halved[seed] for seed in common])
         missing = sum(np.isinf(halved[seed].to_99) for seed in common)
         lines.append(
             f"goal: halving takes 3 times fewer epochs: {ratio:.2f} times, {missing} of {len(common)} seeds never get there, "
