@@ -10,8 +10,8 @@ it. It trains on where
 - its optimistic end, extrapolated from trainings that ended at their costs, can still reach the front at its cost.
 
 A rung need not say much of the end: under a learning rate that falls to nought, a network's accuracy half-way is mostly its cost
-and luck. So (where we depart from the paper) the share that goes on is 1 / `reduction` to the power of the rung's foresight, the
-correlation beside cost of rung and end among the trainings that ended: where a rung foretells nothing, nobody is stopped for it.
+and luck. So (where we depart from the paper) the share that goes on is 1 / `reduction` to the power of the rung's foresight: how
+much of the variance of the ends it foretold, beside cost, among trainings that ended. Where that is nothing, no rank stops anybody.
 
 Nobody waits for anybody: who comes early is compared with few. A training that is stopped is never on a front, so a stop that was
 wrong costs a network, and never the truth of the front.
@@ -50,7 +50,7 @@ LIKE = math.log(1.1)
 """... and all that are nearer than this."""
 MIN_ENDED = 8
 """Trainings that ended, below which no end is extrapolated and rungs are taken at their word."""
-OPTIMISM = 1.0
+OPTIMISM = 2.0
 """Standard deviations by which an extrapolated end is better than expected, for the benefit of the doubt."""
 
 
@@ -185,7 +185,9 @@ class Halving:
 
 
 def foresight(ended: Sequence[tuple[Curve, float]]) -> float:
-    """How well a rung has foretold the end: their correlation beside cost, at least 0; 1 where too few have ended to tell.
+    """The share of the ends' variance that a rung has foretold: the squared correlation beside cost, 0 where that is negative.
+
+    1 where too few have ended to tell.
 
     Args:
         ended: trainings that ended, with their accuracy at the rung.
@@ -195,8 +197,8 @@ def foresight(ended: Sequence[tuple[Curve, float]]) -> float:
     cost = np.array([curve.cost for curve, _ in ended])
     _, x = _beside_cost(cost, log_error([accuracy for _, accuracy in ended]), cost[0])
     _, y = _beside_cost(cost, log_error([curve.accuracies[-1] for curve, _ in ended]), cost[0])
-    spread = math.sqrt(float(x @ x) * float(y @ y))
-    return max(0.0, float(x @ y) / spread) if spread > 1e-12 else 0.0
+    spread = float(x @ x) * float(y @ y)
+    return max(0.0, float(x @ y)) ** 2 / spread if spread > 1e-18 else 0.0
 
 
 def optimistic_end(cost: float, accuracy: float, costs: Array, at_rung: Array, at_end: Array) -> float:
