@@ -13,8 +13,8 @@ A rung need not say much of the end: under a learning rate that falls to nought,
 and luck. So (where we depart from the paper) the share that goes on is 1 / `reduction` to the power of the rung's foresight: how
 much of the variance of the ends it foretold, beside cost, among trainings that ended. Where that is nothing, no rank stops anybody.
 
-Nobody waits for anybody: who comes early is compared with few. A training that is stopped is never on a front, so a stop that was
-wrong costs a network, and never the truth of the front.
+Nobody waits for anybody: who comes early is compared with few, and the first ones are trained to their end. A training that is
+stopped is never on a front, so a stop that was wrong costs a network, and never the truth of the front.
 
 Everything here is a function of numbers that were seen, without clocks, threads or files: a driver asks it with what workers
 report, and a benchmark replays recorded curves through it, rung by rung:
@@ -49,7 +49,7 @@ NUM_PEERS = 12
 LIKE = math.log(1.1)
 """... and all that are nearer than this."""
 MIN_ENDED = 8
-"""Trainings that ended, below which no end is extrapolated and rungs are taken at their word."""
+"""Trainings that ended, below which nobody is stopped: nothing says yet what a rung foretells."""
 OPTIMISM = 2.0
 """Standard deviations by which an extrapolated end is better than expected, for the benefit of the doubt."""
 
@@ -187,13 +187,13 @@ class Halving:
 def foresight(ended: Sequence[tuple[Curve, float]]) -> float:
     """The share of the ends' variance that a rung has foretold: the squared correlation beside cost, 0 where that is negative.
 
-    1 where too few have ended to tell.
+    0 where too few have ended to tell.
 
     Args:
         ended: trainings that ended, with their accuracy at the rung.
     """
     if len(ended) < MIN_ENDED:
-        return 1.0
+        return 0.0
     cost = np.array([curve.cost for curve, _ in ended])
     _, x = _beside_cost(cost, log_error([accuracy for _, accuracy in ended]), cost[0])
     _, y = _beside_cost(cost, log_error([curve.accuracies[-1] for curve, _ in ended]), cost[0])

@@ -35,6 +35,10 @@ def whole(cost: float, at_1: float, at_3: float, end: float) -> Curve:
     return Curve(cost, (at_1, at_1, at_3, at_3, at_3, at_3, at_3, at_3, end), 9)
 
 
+PROVEN = [whole(5e6 + i, 0.1 + 0.01 * i, 0.1 + 0.01 * i, 0.1 + 0.01 * i) for i in range(2 * MIN_ENDED)]
+"""Rungs that foretold the ends exactly, of networks so dear and poor that they stand in nobody's way."""
+
+
 @pytest.mark.parametrize(
     ("epochs", "arguments", "rungs"),
     [
@@ -59,13 +63,16 @@ def test_rungs_grow_by_the_reduction_and_end_before_the_end(
 
 def test_who_comes_first_goes_on() -> None:
     fidelity = Halving(RANGE)
+    assert fidelity.goes_on(
+        curve(1e4, 0.1), [curve(1e4, 0.9) for _ in range(30)]
+    )  # nothing says yet what a rung foretells
     assert fidelity.goes_on(curve(1e4, 0.1), [])
     assert fidelity.goes_on(curve(1e4, 0.1), [curve(1e3, 0.9)])
 
 
 def test_about_one_in_three_of_equal_cost_goes_on() -> None:
     rng = np.random.default_rng(0)
-    fidelity, others, went_on = Halving(RANGE), [], 0
+    fidelity, others, went_on = Halving(RANGE), [*PROVEN], 0
     for accuracy in rng.uniform(0, 1, 300):
         went_on += fidelity.goes_on(curve(1e4, accuracy), others)
         others.append(curve(1e4, accuracy))
@@ -74,7 +81,7 @@ def test_about_one_in_three_of_equal_cost_goes_on() -> None:
 
 def test_the_front_at_a_rung_goes_on_at_every_cost_and_is_compared_with_its_like() -> None:
     fidelity = Halving(RANGE)
-    others = [
+    others = [*PROVEN] + [
         curve(cost, accuracy) for cost in (1e3, 1e4, 1e5) for accuracy in np.linspace(0, math.log10(cost) / 6, 20)
     ]
     assert fidelity.goes_on(curve(1e3, 0.51), others)  # poor as it is beside those of 1e5
@@ -84,7 +91,7 @@ def test_the_front_at_a_rung_goes_on_at_every_cost_and_is_compared_with_its_like
 
 
 def test_with_one_target_the_reward_counts() -> None:
-    others = [curve(1e4, accuracy) for accuracy in np.linspace(0.3, 0.6, 12)]
+    others = [*PROVEN, *(curve(1e4, accuracy) for accuracy in np.linspace(0.3, 0.6, 12))]
     fidelity = Halving(TARGET)
     assert fidelity.goes_on(curve(1e4, 0.61), others)
     assert not fidelity.goes_on(curve(1e2, 0.1), others)  # cheap, and of no use
@@ -131,7 +138,7 @@ def test_a_rung_that_foretold_nothing_stops_hardly_anybody(tells: float, low: fl
         )
         went_on += goes_on
         others.append(whole(1e4, seen, seen, end))
-    assert low < went_on / 300 < high
+    assert low < went_on / 300 <= high
 
 
 def test_foresight_is_what_lies_beside_cost() -> None:
@@ -144,12 +151,12 @@ def test_foresight_is_what_lies_beside_cost() -> None:
     alike = [(whole(1e4, 0.5 + a, 0.5 + a, 0.8 + a), 0.5 + a) for a in luck[0]]
     assert foresight(apart) < 0.2
     assert foresight(alike) > 0.95
-    assert foresight(alike[: MIN_ENDED - 1]) == 1
+    assert foresight(alike[: MIN_ENDED - 1]) == 0
 
 
 def test_trainings_of_other_lengths_meet_at_the_same_share() -> None:
     fidelity = Halving(RANGE)
-    long = [Curve(1e4, (0.1,) * 9 + (0.5,), 30) for _ in range(12)]  # 10 of 30 epochs, as 3 of 9
+    long = PROVEN + [Curve(1e4, (0.1,) * 9 + (0.5,), 30) for _ in range(12)]  # 10 of 30 epochs, as 3 of 9
     assert not fidelity.goes_on(curve(1e4, 0.3, 0.3, 0.4), long)
     assert fidelity.goes_on(curve(1e4, 0.3, 0.3, 0.6), long)
 
