@@ -199,7 +199,11 @@ def test_a_killed_driver_loses_no_finished_trial(home: Path) -> None:
 def test_halving_and_confirming_survive_their_driver(home: Path) -> None:
     """Real trainings: stopped ones are never on the front, whose members are trained again; a kill loses none of it."""
     folder = home / "results" / "quick"
-    arguments = [*QUICK, "train.epochs=3", "fidelity=halving", "trials=14", "confirm=2", "workers=2"]
+    arguments = [*QUICK, "train.epochs=3", "fidelity=halving", "trials=22", "confirm=2", "workers=2"]
+    arguments += [
+        "sampler=random",
+        "train.lr={choice: [1e-5, 0.2]}",
+    ]  # a rung foretells the end, and some are to be stopped
     for end_of in ("the first stop", "a confirmation"):
         process = start(home, *arguments)
         deadline = time.monotonic() + 240
