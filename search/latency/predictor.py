@@ -1,9 +1,10 @@
 """Latency of networks that were not measured, from those of blocks and networks that were.
 
-A block in the table has its measured latency. Any other is predicted by a Gaussian process over the logarithms of its costs,
-shapes and options (`BlockModel`), one for each type of block. The table's latency of a block holds a call and the two cheap layers
-the block was timed between. So a network's latency is a weighted sum: its blocks' latencies by type, less a share of their number
-and of the values before and after them. The weights are fitted to a few networks measured end to end (`Predictor`).
+A block in the table has its measured latency, unless something disturbed the measuring. Any other is predicted by a Gaussian
+process over the logarithms of its costs, shapes and options (`BlockModel`), one for each type of block. The table's latency of a
+block holds a call and the two cheap layers the block was timed between. So a network's latency is a weighted sum: its blocks'
+latencies by type, less a share of their number and of the values before and after them. The weights are fitted to networks measured
+end to end (`Predictor`), within bounds: no block adds less than nothing, and a type that no network has counts as the others do.
 
 Nothing of this is stored: the table is, and the fit takes well under a second.
 """
@@ -129,7 +130,7 @@ class Predictor:
         return [self._parts[key].latency_ms for key in keys]
 
     def _price(self, keys: Iterable[BlockKey]) -> None:
-        """Finds out what blocks not yet met add to a network."""
+        """Finds out what blocks not yet met add to a network, never less than `LEAST`."""
         new = [key for key in dict.fromkeys(keys) if key not in self._parts]
         if not new:
             return
@@ -212,8 +213,8 @@ class Predictor:
             types[self._types[key.block]] = latency
         else:  # a type that was never measured counts as the others do
             types = [latency / len(types)] * len(types)
-        known = UNCALIBRATED if self._calibrated and key.block not in self._calibrated else 0.0
-        return [*types, *_surroundings(key), latency**2 * (deviation**2 + known**2)]
+        unmet = UNCALIBRATED if self._calibrated and key.block not in self._calibrated else 0.0
+        return [*types, *_surroundings(key), latency**2 * (deviation**2 + unmet**2)]
 
     def _calibrate(self, architectures: Sequence[Architecture], measured: Array, trust: Array) -> None:
         """Least squares in relative error, held near the plain sum where there are few networks; outliers count less.
@@ -238,7 +239,7 @@ class Predictor:
         strength = np.array([0.1, *[PULL] * types, 0.1, 0.1, 0.1]) * scale
         # a call takes no longer than the fastest block with its own, and what is taken off is never below nothing
         call = math.exp(min(self._known.values()))
-        bounds = np.array([(0.3, 2.0), *[(-0.2, 1.0)] * types, (-call, 1e-12), (-np.inf, 1e-12), (-np.inf, 1e-12)])
+        bounds = np.array([(0.3, 2.0), *[(-0.2, 1.0)] * types, (-call, 0.0), (-np.inf, 0.0), (-np.inf, 0.0)])
         importance = trust
         for _ in range(10):
             left = np.vstack((design * importance[:, None], np.diag(strength)))
