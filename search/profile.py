@@ -159,7 +159,7 @@ def measure_network(device: Device, architecture: Architecture) -> Latency:
         predicted,
         sum(predicted),
         float(error),
-        len(table.networks) - 1,
+        predictor.num_networks,
     )
 
 

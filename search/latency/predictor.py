@@ -37,8 +37,10 @@ MANY = 600
 """Blocks of one type that a model uses at most: the fit takes the cube of their number."""
 TO_CHOOSE = 160
 """Of these the ones that its length scales are chosen by: that takes the cube of their number many times."""
-UNCALIBRATED = 0.3
+UNCALIBRATED = 0.4
 """Relative error of plain sums: each block is timed with a call and two layers around it, which a network has once."""
+FEW_NETWORKS = 3
+"""Measured networks below which blocks are merely added up: one alone may have been disturbed, or be like no other."""
 LEAST = 0.05
 """Of its latency timed alone, what a block adds to a network at the least."""
 PULL = 0.5
@@ -95,7 +97,9 @@ class Predictor:
         """Latencies of the fastest and the slowest of these networks: far outside, a prediction is as unsure as a plain sum."""
         self._spread = UNCALIBRATED
         measured = list(table.networks.values())
-        if measured:
+        self.num_networks = len(measured) if len(measured) >= FEW_NETWORKS else 0
+        """By how many networks it is calibrated."""
+        if self.num_networks:
             unsteady = np.array([m.iqr_ms / (STEADY * m.median_ms) for _, m in measured])
             latencies = np.array([m.median_ms for _, m in measured])
             self._calibrate([a for a, _ in measured], latencies, 1 / np.maximum(1, unsteady))
@@ -252,7 +256,7 @@ class Predictor:
         # the error of each network predicted from the others
         weighted = design * importance[:, None]
         leverage = np.einsum("ij,jk,ik->i", weighted, np.linalg.inv(left.T @ left), weighted)
-        residual = residual / (1 - np.minimum(leverage, 0.9))
+        residual = residual / (1 - np.minimum(leverage, 0.8))
         width = max(0.01, 1.5 * float(np.median(residual)))
         # 1.48 medians are a standard deviation, whatever a few outliers do
         found = max(1.48 * float(np.median(residual)), float(np.sqrt(np.mean(np.minimum(residual, 2 * width) ** 2))))
