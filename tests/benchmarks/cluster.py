@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
+import torch
 from optuna.storages import RDBStorage
 
 from search.backends import make_backend, set_up_ray
-from search.backends.base import Backend, BackendSettings, Event, Finished, Job
+from search.backends.base import Backend, BackendSettings, Event, Finished, Job, evaluate
+from search.backends.processes import make_context
 from search.data import load
 from search.driver import explore
 from search.leases import PostgresLeases
@@ -58,6 +60,9 @@ def main() -> None:
     arguments = parser.parse_args()
     set_up_ray(only_here=True)
     if arguments.what == "workers":
+        print(
+            f"bare processes: {measure_bare():.2f} of linear, which is what this machine's cores, caches and memory leave"
+        )
         for name in ("local", "ray"):
             measure_workers(name)
     elif arguments.what == "driver":
@@ -71,6 +76,41 @@ def main() -> None:
         measure_gpu()
 
 
+def measure_bare(jobs: int = 8, epochs: int = 60) -> float:
+    """The share of linear that processes reach that train side by side and do nothing else."""
+    context = make_context()
+    wall = {}
+    for workers in (1, 2):
+        pairs = [context.Pipe() for _ in range(workers)]
+        mine = [[make_job(number, epochs=epochs) for number in range(i, jobs, workers)] for i in range(workers)]
+        processes = [context.Process(target=train_bare, args=(pair[1], own)) for pair, own in zip(pairs, mine)]  # type: ignore[attr-defined]
+        for process in processes:
+            process.start()
+        for here, _ in pairs:
+            here.recv()  # it has started
+        start = time.perf_counter()
+        for here, _ in pairs:
+            here.send(None)
+        for here, _ in pairs:
+            here.recv()
+        wall[workers] = time.perf_counter() - start
+        for process in processes:
+            process.join()
+    return wall[1] / (2 * wall[2])
+
+
+def train_bare(driver: Any, jobs: list[Job]) -> None:
+    """The life of such a process."""
+    torch.set_num_threads(1)
+    data = load({"source": "digits"})
+    evaluate(make_job(0, epochs=1), data, "cpu", lambda epoch: True)
+    driver.send(None)
+    driver.recv()
+    for job in jobs:
+        evaluate(job, data, "cpu", lambda epoch: True)
+    driver.send(None)
+
+
 def measure_workers(name: str, jobs: int = 8, epochs: int = 60) -> None:
     """The same trainings by one worker and by two: how much of twice the speed is reached."""
     data = load({"source": "digits"})
@@ -80,10 +120,10 @@ def measure_workers(name: str, jobs: int = 8, epochs: int = 60) -> None:
         run(backend, [make_job(number, epochs=1) for number in range(workers)])  # they have started
         wall[workers] = run(backend, [make_job(number, epochs=epochs) for number in range(jobs)])
         backend.close()
-    share = wall[1] / (2 * wall[2])
     print(
-        f"{name}: {jobs} trainings take {wall[1]:.1f} s with one worker, {wall[2]:.1f} s with two: {share:.2f} of linear"
-        f" (load {os.getloadavg()[0]:.1f})"
+        f"{name}: {jobs} trainings take {wall[1]:.1f} s with one worker, {wall[2]:.1f} s with two: "
+        f"{wall[1] / (2 * wall[2]):.2f} of linear (load {os.getloadavg()[0]:.1f})",
+        flush=True,
     )
 
 
@@ -332,8 +372,6 @@ def define(trial: optuna.Trial) -> None:
 
 def measure_gpu(jobs: int = 16, epochs: int = 30) -> None:
     """Trials an hour on one GPU: four candidates at a time against one."""
-    import torch
-
     if not torch.cuda.is_available():
         print("gpu: there is none here")
         return
