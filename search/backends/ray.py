@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -40,6 +39,7 @@ from search.backends.base import (
     overdue,
 )
 from search.backends.ray_worker import RayWorker
+from search.backends.scratch import Scratch
 from search.data import Data
 from search.outcome import Outcome
 from search.training import Epoch
@@ -54,7 +54,10 @@ MAX_KEPT = 10_000
 _TRAINABLES: dict[tuple[Any, ...], Any] = {}
 
 CAPACITY_S = 5.0
-"""How often the cluster is asked for its size, where that says how many trials run."""
+"""How often the cluster is asked for its size."""
+
+NO_ROOM_S = 900.0
+"""Seconds without a node that has room for a trial, after which the search ends; an autoscaler may take minutes for one."""
 
 
 class RayBackend:
@@ -74,12 +77,13 @@ class RayBackend:
         self._settings = settings
         self._workers = workers
         connect(settings, workers, imports)
-        self._capacity, self._capacity_at = workers or max(1, cluster_capacity(settings)), time.monotonic()
+        self._room, self._asked_at = cluster_capacity(settings), time.monotonic()
+        self._had_room_at = self._asked_at
         self._jobs: dict[int, Job] = {}
         self._states: dict[int, tuple[Job, bytes]] = {}
         """The last checkpoint of jobs that have not finished: a lost one goes on from there."""
         self._door = _Door()
-        self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
+        self._scratch = Scratch()
         trainable = self._make_trainable(data, imports)
         self._thread = threading.Thread(target=self._tune, args=(trainable,), daemon=True)
         self._thread.start()
@@ -87,11 +91,24 @@ class RayBackend:
     @property
     def num_free(self) -> int:
         """Trials that the cluster has room for now."""
-        now = time.monotonic()
-        if self._workers is None and now - self._capacity_at > CAPACITY_S:
-            # never 0: a cluster that has lost all its nodes may get new ones
-            self._capacity, self._capacity_at = max(1, cluster_capacity(self._settings)), now
-        return max(0, self._capacity - len(self._jobs))
+        self._look_for_room()
+        # never 0: a cluster that has lost all its nodes may get new ones
+        capacity = max(1, self._room) if self._workers is None else self._workers
+        return max(0, capacity - len(self._jobs))
+
+    def _look_for_room(self) -> None:
+        """Asks the cluster for its size now and then, where that matters.
+
+        Raises:
+            InputError: no node has had room for a trial for too long.
+        """
+        now, trains = time.monotonic(), bool(self._door.started)
+        if now - self._asked_at > CAPACITY_S and (self._workers is None or not trains):
+            self._room, self._asked_at = cluster_capacity(self._settings), now
+        if self._room or trains:
+            self._had_room_at = now
+        elif now - self._had_room_at > NO_ROOM_S:
+            raise InputError(f"backend: for {NO_ROOM_S / 60:g} minutes {no_room(self._settings)}")
 
     def start(self, job: Job) -> None:
         """Passes a job on; one that was lost goes on from its last checkpoint."""
@@ -132,7 +149,7 @@ class RayBackend:
         for actor in self._door.actors.values():
             _kill(actor)
         self._thread.join(timeout=20)
-        self._folder.cleanup()
+        self._scratch.remove()
 
     def _make_trainable(self, data: Data, imports: Sequence[str]) -> Any:
         """What Tune makes actors of; puts the images in the object store, once."""
@@ -167,7 +184,7 @@ class RayBackend:
             tune.run(
                 trainable,
                 name="trials",
-                storage_path=self._folder.name,
+                storage_path=str(self._scratch.path),
                 search_alg=_Jobs(self._door),
                 scheduler=_Decisions(self._door),
                 callbacks=[_Starts(self._door)],
@@ -443,6 +460,20 @@ def connect(settings: BackendSettings, workers: int | None, imports: Sequence[st
             else "`ray start --head` starts a cluster, and every node and driver needs the same token"
         )
         raise InputError(f"backend.address: {where} failed: {reason}; {remedy}") from error
+
+
+def no_room(settings: BackendSettings) -> str:
+    """That no node has room for a trial, and what there is."""
+    nodes = [
+        ", ".join(f"{node['Resources'].get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    memory = "" if settings.trial_memory_mb is None else f" and {settings.trial_memory_mb:g} MiB"
+    return (
+        f"no node of the cluster has had room for a trial, which needs {settings.cpus:g} CPUs, {settings.gpus:g} GPUs{memory} "
+        f"(nodes: {'; '.join(nodes) or 'none'})"
+    )
 
 
 def cluster_capacity(settings: BackendSettings) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import queue
-import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from search.backends.base import (
     evaluate,
     limit_memory,
 )
+from search.backends.scratch import Scratch
 from search.config import import_user_modules
 from search.data import Data
 from search.training import Epoch
@@ -48,7 +47,7 @@ class RayWorker(Trainable):
         if self._device != "cpu" and settings.gpus < 1:  # none may take the memory of those it shares with
             torch.cuda.set_per_process_memory_fraction(settings.gpus)
         self._threads = max(1, math.floor(settings.cpus))
-        self._folder = Path(tempfile.mkdtemp(prefix="smallnets-"))
+        self._scratch = Scratch()
         limit_memory(settings.trial_memory_mb)
         self._begin(config)
 
@@ -62,12 +61,12 @@ class RayWorker(Trainable):
 
     def cleanup(self) -> None:
         self._training.abandon()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.remove()
 
     def _begin(self, config: dict[str, Any]) -> None:
         # Tune sends an actor's config back with every report
         job, state = config["job"], config.pop("state")
-        checkpoint = self._folder / f"{job.number}.pt"
+        checkpoint = self._scratch.path / f"{job.number}.pt"
         if state is not None:
             checkpoint.write_bytes(state)
         self._training = _Training(job, self._data, self._device, self._threads, checkpoint)
