@@ -131,8 +131,9 @@ class PostgresLeases:
         """Ends the session that has the turn, if it is of a driver without a lease."""
         query = (
             "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
-            "WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+            "WHERE datname = current_database() AND locktype = 'advisory' AND granted AND objsubid = 1 "
             "AND (classid::bigint << 32 | objid::bigint) = hashtextextended(:name, 0) "
+            "AND application_name LIKE 'smallnets %' "  # not shown of another role's, whose session is not ours to end
             "AND NOT EXISTS (SELECT FROM smallnets_drivers "
             "WHERE until > clock_timestamp() AND application_name = 'smallnets ' || right(driver, 8))"
         )

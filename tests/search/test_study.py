@@ -202,6 +202,25 @@ def test_interrupted_trials_run_again_under_their_number(small_space: SearchSpac
     assert len(resumed.optuna_study.trials) == 3
 
 
+def test_what_somebody_else_finishes_amid_a_turn_stays_as_it_is(
+    small_space: SearchSpace, storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(small_space, storage, trials=3)
+    proposal = study.ask()
+    assert proposal is not None
+    finish_here = study._finish
+
+    def finish_second(*arguments: Any) -> None:
+        trial = storage.get_all_trials(study._study_id)[proposal.number]
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        finish_here(*arguments)
+
+    monkeypatch.setattr(study, "_finish", finish_second)
+    assert study.tell(proposal.number, instant_outcome(proposal))
+    assert states(study) == [TrialState.FAIL]
+    assert study.num_done == 1
+
+
 def test_release_queues_running_trials_and_their_duplicates(storage: BaseStorage) -> None:
     space = space_of_two()
     study = open_study(space, storage, trials=3)
