@@ -70,7 +70,7 @@ class RayBackend:
         imports: modules every worker imports first.
 
     Raises:
-        InputError: there is no such cluster.
+        InputError: there is no such cluster, or none of its nodes has room for a trial.
     """
 
     def __init__(self, settings: BackendSettings, workers: int | None, data: Data, imports: Sequence[str] = ()) -> None:
@@ -108,7 +108,7 @@ class RayBackend:
         if self._room or trains:
             self._had_room_at = now
         elif now - self._had_room_at > NO_ROOM_S:
-            raise InputError(f"backend: for {NO_ROOM_S / 60:g} minutes {no_room(self._settings)}")
+            raise InputError(f"backend: after {NO_ROOM_S / 60:g} minutes still {no_room(self._settings)}")
 
     def start(self, job: Job) -> None:
         """Passes a job on; one that was lost goes on from its last checkpoint."""
@@ -433,10 +433,18 @@ def connect(settings: BackendSettings, workers: int | None, imports: Sequence[st
     """Joins the cluster at `settings.address`, or starts one on this machine that only this machine can reach.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is not there, or none of its nodes has room for a trial.
     """
-    if ray.is_initialized():  # by an earlier job of a sweep
-        return
+    if not ray.is_initialized():  # by an earlier job of a sweep
+        _initialize(settings, workers, imports)
+    if settings.address is not None and workers is None and not cluster_capacity(settings):
+        raise InputError(
+            f"backend: {no_room(settings)}; where an autoscaler brings nodes, workers= says for how many trials"
+        )
+
+
+def _initialize(settings: BackendSettings, workers: int | None, imports: Sequence[str]) -> None:
+    """Raises InputError where there is no cluster."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # whatever happens to a trial is told by the driver
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -471,7 +479,7 @@ def no_room(settings: BackendSettings) -> str:
     ]
     memory = "" if settings.trial_memory_mb is None else f" and {settings.trial_memory_mb:g} MiB"
     return (
-        f"no node of the cluster has had room for a trial, which needs {settings.cpus:g} CPUs, {settings.gpus:g} GPUs{memory} "
+        f"no node of the cluster has room for a trial, which needs {settings.cpus:g} CPUs, {settings.gpus:g} GPUs{memory} "
         f"(nodes: {'; '.join(nodes) or 'none'})"
     )
 

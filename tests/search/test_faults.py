@@ -242,13 +242,18 @@ def test_an_interrupted_search_on_ray_goes_on_where_it_was(home: Path, number: s
     assert [(t.params, t.values) for t in tally.trials()] == [(t.params, t.values) for t in local]
 
 
-def test_a_driver_without_the_clusters_token_is_refused(
+def test_a_driver_is_refused_without_the_clusters_token_or_room_for_a_trial(
     home: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ray = ["backend=ray", f"backend.address={cluster.address}"]
+    said = run(home, *SEARCH, *ray, "backend.cpus=2", status=2)
+    assert (
+        "no node of the cluster has room for a trial, which needs 2 CPUs, 0 GPUs (nodes: 1 CPUs, 0 GPUs; 1 CPUs" in said
+    )
     other = home / "token"
     other.write_text("f" * 64)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(other))
-    said = run(home, *SEARCH, "backend=ray", f"backend.address={cluster.address}", status=2)
+    said = run(home, *SEARCH, *ray, status=2)
     assert "the same token" in said
     said = run(home, *SEARCH, "backend=ray", "backend.address=nonsense", status=2)
     assert "host:port" in said
