@@ -6,7 +6,6 @@ again; tables, front and page are derived from it at any time.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
@@ -26,6 +24,7 @@ from search.confirm import Confirmations, key_of, to_confirm
 from search.costs import Costs
 from search.enqueue import OUTSIDE, Enqueued, StudyWithin, enqueue
 from search.fidelity import Curve
+from search.founding import open_or_found
 from search.integrity import defect
 from search.latency.device import in_words
 from search.latency.measuring import Measurement
@@ -42,27 +41,6 @@ MAX_DUPLICATES = 100
 """Proposals in a row that have all been evaluated before, after which the search ends."""
 MAX_INFEASIBLE = 1000
 """Proposals in a row outside the hard limits, after which the search ends."""
-NUM_REFERENCE = 1000
-"""Random architectures by which the range of targets and the share of feasible ones are found."""
-
-MAY_CHANGE = (
-    "device.table",
-    "device.budget_s",
-    "device.is_here",
-    "trials",
-    "workers",
-    "backend",
-    "storage",
-    "data.path",
-    "confirm",
-    "results_dir",
-    "study",
-    "tracker",
-    "enqueue",
-    "warm_start",
-    "choices",
-)
-"""Parts of the config that a resumed study may give anew."""
 
 ASK_AGAIN_S = 1.0
 """How often a driver that has nothing to do looks whether another has left it something."""
@@ -138,8 +116,9 @@ class Study:
         """Why no more candidates are proposed before `trials` are reached."""
         config = {"objective": asdict(objective)} if config is None else config
         with self._leases.turn():
-            self._study = self._open(name, objective, sampler, facts or {}, config)
-        self._compare(dict(config))
+            self._study = open_or_found(
+                self._storage, name, sampler, space, objective, self._costs, facts or {}, config
+            )
         self._study_id = self._storage.get_study_id_from_name(name)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])
@@ -536,94 +515,6 @@ class Study:
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
-    def _open(
-        self,
-        name: str,
-        objective: Objective,
-        sampler: BaseSampler,
-        facts: Mapping[str, Any],
-        config: Mapping[str, Any],
-    ) -> optuna.Study:
-        """The study of that name, made and described where it is missing."""
-        try:
-            study = optuna.load_study(study_name=name, storage=self._storage, sampler=sampler)
-        except KeyError:
-            reference = self._reference(objective)
-            directions = list(objective.directions)
-            study = optuna.create_study(study_name=name, storage=self._storage, sampler=sampler, directions=directions)
-            self._describe(study, reference, facts, config)
-        if "config" not in study.user_attrs:  # its driver was killed in the lines above
-            self._describe(study, self._reference(objective), facts, config)
-        return study
-
-    def _reference(self, objective: Objective) -> dict[str, Any]:
-        """What hypervolumes and rewards of this study refer to, found on random architectures within the hard limits."""
-        rng = np.random.default_rng(0)
-        sampled = [self._costs(self.space.random(rng).architecture) for _ in range(NUM_REFERENCE)]
-        feasible = [costs for costs in sampled if not objective.excess(costs)]
-        share = len(feasible) / NUM_REFERENCE
-        if not feasible:
-            sampled = self._descend(objective, rng)
-            feasible = [costs for costs in sampled if not objective.excess(costs)]
-        if not feasible:
-            nearest = min(sampled, key=lambda costs: objective.excess(costs))
-            said = ", ".join(
-                f"objective.max_{n}={limit:g} (the nearest found: {nearest[n]:g})"
-                for n, limit in objective.limits.items()
-            )
-            raise InputError(
-                f"0% of {NUM_REFERENCE} random architectures of the space meet {said}, nor do any found by changing one "
-                "decision at a time; raise the limit"
-            )
-        ranges = {name: (min(c[name] for c in feasible), max(c[name] for c in feasible)) for name in feasible[0]}
-        chance = 1 / self.space.random(rng).architecture.num_classes
-        return {"cost_range": ranges, "chance": chance, "feasible_share": share}
-
-    def _descend(self, objective: Objective, rng: np.random.Generator) -> list[dict[str, float]]:
-        """Costs met on the way towards the hard limits, one decision changed at a time, and on to the cheapest within them."""
-
-        def rank(costs: Mapping[str, float]) -> tuple[float, float]:
-            return objective.excess(costs), costs[objective.cost]
-
-        decisions = self.space.random(rng).decisions
-        met = [self._costs(self.space.candidate(decisions).architecture)]
-        best = rank(met[0])
-        improves = True
-        while improves:
-            improves = False
-            for near in self.space.neighbours(decisions, rng):
-                costs = self._costs(self.space.candidate(near).architecture)
-                met.append(costs)
-                if rank(costs) < best:
-                    decisions, best, improves = near, rank(costs), True
-        return met
-
-    def _describe(
-        self, study: optuna.Study, reference: Mapping[str, Any], facts: Mapping[str, Any], config: Mapping[str, Any]
-    ) -> None:
-        """Stores what the study's reports and its resumption need; the config last."""
-        for name, value in facts.items():
-            study.set_user_attr(name, value)
-        study.set_user_attr("reference", dict(reference))
-        study.set_user_attr("decisions", [decision.name for decision in self.space.decisions])
-        study.set_user_attr("config", dict(config))
-
-    def _compare(self, config: dict[str, Any]) -> None:
-        """Refuses to go on with a config that would make another study."""
-        stored = _flatten(self._study.user_attrs["config"])
-        given = _flatten(json.loads(json.dumps(config)))  # as it would come back from the storage
-        changes = [
-            f"  {key}: {stored.get(key, 'absent')} -> {given.get(key, 'absent')}"
-            for key in sorted(stored.keys() | given.keys())
-            if stored.get(key) != given.get(key) and not _may_change(key)
-        ]
-        if changes:
-            raise InputError(
-                f"the study '{self._study.study_name}' was started with another config:\n"
-                + "\n".join(changes)
-                + "\ngive the old values, or a new name by study=NAME"
-            )
-
 
 def note_measured(study: optuna.Study, found: Mapping[str, Measurement], device: Mapping[str, str]) -> int:
     """Records latencies measured end to end, by digest; returns of how many networks of the study."""
@@ -673,15 +564,3 @@ def _costs_in(attributes: Mapping[str, Any]) -> dict[str, float]:
 
 def _epochs_of(candidate: Candidate) -> int:
     return int(candidate.hyperparameters.get("epochs", 1))
-
-
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested data by dotted key."""
-    if isinstance(data, Mapping) or (isinstance(data, list) and any(isinstance(i, Mapping | list) for i in data)):
-        items = data.items() if isinstance(data, Mapping) else enumerate(data)
-        return {k: v for key, value in items for k, v in _flatten(value, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): data}
-
-
-def _may_change(key: str) -> bool:
-    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in MAY_CHANGE)

@@ -19,9 +19,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from search.founding import NUM_REFERENCE
 from search.objective import front_points, reference_point
 from search.pareto import hypervolume, non_dominated
-from search.study import NUM_REFERENCE
 from spaces import Candidate, SearchSpace, cost
 from spaces.costs import layer_costs
 
