@@ -46,7 +46,8 @@ class Ledger(BaseStorage):
     """One study in a database.
 
     Everything happens in a `turn`. It begins with what others have written since the last one; what is said of a trial in it goes
-    to the database when the trial's state changes, or at its end. Where it breaks off, what was not written is forgotten.
+    to the database when the trial's state changes, at a `flush`, or at its end. Where a turn breaks off, what was not written is
+    forgotten.
 
     Args:
         database: where the study is; SQLite or PostgreSQL.
@@ -69,11 +70,15 @@ class Ledger(BaseStorage):
         try:
             self._take_in()
             yield
-            for trial_id in list(self._unwritten):
-                self._write(trial_id)
+            self.flush()
         except BaseException:
             self._forget()  # memory may be ahead of the database, or behind it
             raise
+
+    def flush(self) -> None:
+        """Writes what was said of trials so far."""
+        for trial_id in list(self._unwritten):
+            self._write(trial_id)
 
     def _forget(self) -> None:
         self._trials: dict[int, FrozenTrial] = {}

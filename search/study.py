@@ -111,6 +111,7 @@ class Study:
         self._costs = Costs(wanted=(objective.cost, *objective.limits)) if costs is None else costs
         self._storage = Ledger(storage) if isinstance(storage, RDBStorage) else storage
         self._ledger_turn = self._storage.turn if isinstance(self._storage, Ledger) else nullcontext
+        self._flush = self._storage.flush if isinstance(self._storage, Ledger) else lambda: None
         self.trials = trials
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
@@ -278,9 +279,9 @@ class Study:
             elif any(excess > 0 for excess in violations.values()):
                 infeasible += 1
                 self._reject(trial, violations, proposal.costs)
-            elif self._evaluated.setdefault(proposal.candidate.digest, proposal.number) != proposal.number:
+            elif (original := self._original_of(proposal, trial)) != proposal.number:
                 duplicates += 1
-                self._duplicate(trial, self._evaluated[proposal.candidate.digest])
+                self._duplicate(trial, original)
             else:
                 self._running[proposal.number] = proposal
                 return proposal
@@ -289,6 +290,12 @@ class Study:
             if infeasible >= MAX_INFEASIBLE:
                 self.stopped_early = f"the last {infeasible} proposals were all outside the hard limits"
         return None
+
+    def _original_of(self, proposal: Proposal, trial: optuna.Trial) -> int:
+        """The number of the trial whose outcome is the candidate's: its own, unless another has or will have it."""
+        # one that was queued again as a copy stays one, also where its turn comes before that of its original
+        first: int = trial.user_attrs.get("duplicate_of", proposal.number)
+        return self._evaluated.setdefault(proposal.candidate.digest, first)
 
     @property
     def _is_exhausted(self) -> bool:
@@ -401,7 +408,7 @@ class Study:
         elsewhere = 0
         trials = self._study.get_trials(deepcopy=False)
         unsettled = set()
-        for trial in (trials[number] for number in (*self._unsettled, *range(self._num_seen, len(trials)))):
+        for trial in (trials[number] for number in (*sorted(self._unsettled), *range(self._num_seen, len(trials)))):
             number, attributes = trial.number, trial.user_attrs
             if not trial.state.is_finished():
                 unsettled.add(number)
@@ -451,6 +458,7 @@ class Study:
                 known["candidate"] = candidate.digest
             for key, value in {"architecture": candidate.architecture.to_dict(), **known, "digest": digest}.items():
                 trial.set_user_attr(key, value)
+        self._flush()  # before anything here relies on it
         return Proposal(trial.number, candidate, _costs_in(known)), trial
 
     def _decide(self, trial: optuna.Trial) -> Candidate:
@@ -470,6 +478,7 @@ class Study:
 
     def _duplicate(self, trial: optuna.Trial, original: int) -> None:
         trial.set_user_attr("duplicate_of", original)
+        self._flush()
         if original not in self._counted:  # it is being trained, here or elsewhere
             self._copies.setdefault(original, []).append(trial.number)
             return

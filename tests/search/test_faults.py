@@ -19,6 +19,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage import open_study
+from spaces import InputError
 
 from .postgres import Server
 from .test_run import QUICK, TINY, run, start, wait_for
@@ -166,10 +167,19 @@ class Tally:
         self.lost = 0
 
     def trials(self) -> list[FrozenTrial]:
-        try:
-            return open_study(self._folder, self._url, "quick").trials
-        except (ValueError, KeyError):  # the study does not exist yet
-            return []
+        """Those in the storage; none where the study does not exist yet."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return open_study(self._folder, self._url, "quick").trials
+            except KeyError:
+                return []
+            except InputError as error:
+                if "cannot open" not in str(error):
+                    return []
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)  # a server that has just been started
 
     def note(self, faults: int = 1) -> None:
         """Takes in what became of the trials that had finished before the faults."""

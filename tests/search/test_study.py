@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from search.ledger import Ledger
 from search.objective import Objective
 from search.outcome import Outcome
 from search.records import read_study
@@ -200,6 +201,47 @@ def test_interrupted_trials_run_again_under_their_number(small_space: SearchSpac
         assert after is not None
         assert (before.number, before.candidate) == (after.number, after.candidate)
     assert len(resumed.optuna_study.trials) == 3
+
+
+def test_a_copy_whose_turn_comes_first_stays_a_copy(storage: BaseStorage) -> None:
+    first = open_study(space_of_two(), storage, trials=1)
+    assert first.ask() is not None
+    first.release()
+    (trial,) = storage.get_all_trials(first._study_id)
+    again = storage.create_new_trial(first._study_id, trial)  # what is now the original was proposed after it
+    storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    storage.set_trial_user_attr(trial._trial_id, "duplicate_of", 1)
+    storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    study = open_study(space_of_two(), storage, trials=1)
+    finish(study)
+    copy, original = storage.get_all_trials(study._study_id)
+    assert original._trial_id == again
+    assert (copy.state, original.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
+    assert copy.user_attrs["duplicate_of"] == 1
+    assert "duplicate_of" not in original.user_attrs
+    assert (study.num_done, study.num_duplicates) == (1, 1)
+
+
+def test_a_description_that_could_not_be_written_is_made_again(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the proposal is kept: under its number another candidate may be proposed."""
+    monkeypatch.setattr("search.leases.time.sleep", lambda seconds: None)
+    study = open_study(space_of_two(), storage, trials=2)
+    assert isinstance(study._storage, Ledger)
+    write, away = study._storage._write, [True]
+
+    def write_later(*arguments: Any) -> None:
+        if away:
+            away.pop()
+            raise optuna.exceptions.StorageInternalError("away")
+        write(*arguments)
+
+    monkeypatch.setattr(study._storage, "_write", write_later)
+    finish(study)
+    trials = [t for t in storage.get_all_trials(study._study_id) if "duplicate_of" not in t.user_attrs]
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
+    assert len({t.user_attrs["digest"] for t in trials}) == 2
 
 
 def test_what_somebody_else_finishes_amid_a_turn_stays_as_it_is(
