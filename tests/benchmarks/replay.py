@@ -10,7 +10,10 @@ several processes; it prints all that is there each time, and `--minutes 0` only
 An evaluation is a whole training. Where `fidelity=halving` stops trainings (the methods that end in `_halving`), the epochs they
 took count as the part of a training that they are, and what was stopped dominates nothing. A candidate that a method proposes
 again costs it nothing. A search ends where it reaches 99 %. The oracle is the fewest evaluations possible if the truth were
-known. Medians are over seeds; ">n" says that half of the seeds or more did not get there in n evaluations.
+known. Every network of a table was trained once, so its front holds luck: "knows all others" is who predicts each network from the
+accuracies of all others of the table and chooses as the sampler does, about the best that a model of some of them can do (see
+limits.py). Medians are over seeds; ">n" says that half of the seeds or more did not get there in n evaluations. "x ours" compares
+the medians of the seeds that both have.
 
 The sampler was tuned on `digits@2`, `digits@3` (the table of digits, as if trainings ended after 2 or 3 of their epochs), `chain:0`
 and `chain:1`, never on what is reported; but what a network reaches in 2 or 3 epochs goes along with what it reaches in the end.
