@@ -62,15 +62,10 @@ def pick(config: dict[str, Any]) -> None:
         InputError: no such study, nothing trained in it, a budget that is none or that no network meets.
     """
     budgets = read_budgets(config)
-    if config["by"] not in ORDERS:
-        raise InputError(f"by: there is no order '{config['by']}'{did_you_mean(config['by'], ORDERS)}")
+    changes = read_order(config)
     import_user_modules(config["imports"])
     study = load_study(config["study"], config["results_dir"], config["storage"])
-    given = {key: value for key, value in config["objective"].items() if value is not None}
-    if given and config["by"] != "reward":
-        key, value = next(iter(given.items()))
-        raise InputError(f"objective.{key}={value}: counts with by=reward alone; give that too, or leave this out")
-    objective = read_objective(study, given) if config["by"] == "reward" else None
+    objective = None if changes is None else read_objective(study, changes)
     console = make_console()
     best, architecture = choose(study, budgets, objective, console)
     path = Path(config["output"] or study.folder / "pick.yaml")
@@ -81,11 +76,7 @@ def pick(config: dict[str, Any]) -> None:
         raise InputError(f"output: cannot write {path}: {error.strerror}; choose another by output=PATH") from error
     title = f"{study.name}, trial {best.number}"
     console.print(Profile.of(title, architecture).table())
-    said = [f"{percent(best.accuracy)} on the validation images{best.trainings}"]
-    said += [readable_cost(name, value) + best.latency * (name == "latency_ms") for name, value in best.costs.items()]
-    if objective is not None:
-        said.append(f"reward {_worth(best, objective):.4g}")
-    console.print(f"Trial {best.number}: {', '.join(said)}.", highlight=False)
+    console.print(f"Trial {best.number}: {_in_words(best, objective)}.", highlight=False)
     shown = os.path.relpath(path)
     console.print(f"Written to {shown}", highlight=False, markup=False, soft_wrap=True)
     if {"choices", "data"} <= study.config.keys():  # a study driven from Python does not say what its images are
@@ -109,6 +100,23 @@ def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:
             raise InputError(f"max_{name}={value}: must be a number above 0, or null for no budget")
         budgets[name] = float(value)
     return budgets
+
+
+def read_order(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None where accuracy makes the best; where the reward does, what is given of its objective.
+
+    Raises:
+        InputError: there is no such order, or an objective is given that would not count.
+    """
+    by = config["by"]
+    if by not in ORDERS:
+        raise InputError(f"by: there is no order '{by}'{did_you_mean(by, ORDERS)}")
+    given = {key: value for key, value in config["objective"].items() if value is not None}
+    if by == "reward":
+        return given
+    for key, value in given.items():
+        raise InputError(f"objective.{key}={value}: counts with by=reward alone; give that too, or leave this out")
+    return None
 
 
 def read_objective(study: StoredStudy, given: Mapping[str, Any]) -> Objective:
@@ -186,6 +194,14 @@ def candidates(study: StoredStudy) -> Iterator[Candidate]:
 def excess(one: Candidate, budgets: Mapping[str, float]) -> float:
     """The greatest share of a budget that a network takes: at most 1 where it keeps them all."""
     return max((one.costs.get(name, float("inf")) / budget for name, budget in budgets.items()), default=0.0)
+
+
+def _in_words(one: Candidate, objective: Objective | None) -> str:
+    said = [f"{percent(one.accuracy)} on the validation images{one.trainings}"]
+    said += [readable_cost(name, value) + one.latency * (name == "latency_ms") for name, value in one.costs.items()]
+    if objective is not None:
+        said.append(f"reward {_worth(one, objective):.4g}")
+    return ", ".join(said)
 
 
 def _worth(one: Candidate, objective: Objective | None) -> float:
