@@ -106,10 +106,13 @@ def front_table(members: pd.DataFrame, costs: list[str]) -> str:
     if members.empty:
         return '<p class="empty">No trial is complete yet.</p>'
     differ, shared = split_decisions(members)
-    measured = ["Measured (ms)"] if "measured_ms" in members and members["measured_ms"].notna().any() else []
-    labels = ["Trial", "Accuracy", *map(cost_name, costs), *measured, "Reward"]
+    quantities = list(costs)
+    if "latency_ms" in costs and "measured_ms" in members and members["measured_ms"].notna().any():
+        quantities.insert(costs.index("latency_ms") + 1, "measured_ms")
+    names = ["Measured (ms)" if name == "measured_ms" else cost_name(name) for name in quantities]
+    labels = ["Trial", "Accuracy", *names, "Reward"]
     head = "".join(f'<th scope="col">{label}</th>' for label in [*labels, "Decisions in which they differ"])
-    rows = "\n".join(_front_row(row, costs, labels, differ) for row in members.to_dict("records"))
+    rows = "\n".join(_front_row(row, quantities, labels, differ) for row in members.to_dict("records"))
     table = f'<table class="front"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
     if shared:
         table += f'\n<div class="shared"><p>Shared by all of them</p>{_groups(shared)}</div>'
@@ -117,7 +120,7 @@ def front_table(members: pd.DataFrame, costs: list[str]) -> str:
     return f"<details{' open' * (len(members) <= _MAX_OPEN)}><summary>{summary}</summary>\n{table}</details>"
 
 
-def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], differ: list[str]) -> str:
+def _front_row(row: Mapping[Any, Any], quantities: list[str], labels: list[str], differ: list[str]) -> str:
     number = f'<button type="button" class="link" data-trial="{row["number"]}">{row["number"]}</button>'
     accuracy, spread = accuracy_of(row), ""
     if not is_missing(row.get("accuracy_mean")):
@@ -125,8 +128,7 @@ def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], diff
     shown = [
         ("trial", row["number"], number),
         ("accuracy", accuracy, percent(accuracy) + spread),
-        *((cost, row[cost], f"{row[cost]:.3g}" if cost == "latency_ms" else readable(row[cost])) for cost in costs),
-        *([("measured", row["measured_ms"], _measured_text(row))] if "Measured (ms)" in labels else []),
+        *((name, row[name], _quantity(name, row[name])) for name in quantities),
         ("reward", row["reward"], "-" if is_missing(row["reward"]) else f"{row['reward']:.3f}"),
     ]
     cells = [
@@ -138,8 +140,8 @@ def _front_row(row: Mapping[Any, Any], costs: list[str], labels: list[str], diff
     return f'<tr>{"".join(cells)}<td class="decisions">{decisions}</td></tr>'
 
 
-def _measured_text(row: Mapping[Any, Any]) -> str:
-    return "-" if is_missing(row["measured_ms"]) else f"{row['measured_ms']:.3g}"
+def _quantity(name: str, value: Any) -> str:
+    return f"{value:.3g}" if name.endswith("_ms") and not is_missing(value) else readable(value)
 
 
 def _groups(decisions: Mapping[str, Any], before: str = "") -> str:
