@@ -289,12 +289,17 @@ def test_colours_follow_the_system(desktop: tuple[Page, list[str]]) -> None:
     assert wrong == []
 
 
-def test_a_phone_shows_all_of_it_within_its_width(browser: Browser, tmp_path: Path, record: Record) -> None:
+def test_every_width_shows_all_of_it_within_its_cards(browser: Browser, tmp_path: Path, record: Record) -> None:
     flops = record.trials["flops"]
     costs = {"latency_ms": flops / 1e6, "memory_access": 4 * flops, "activation_bytes": flops // 7}
     record = replace(record, trials=record.trials.assign(**costs, measured_ms=flops / 9e5))
     path = tmp_path / "pareto.html"
     write_page(record, path)
+    wide = browser.new_page(viewport=DESKTOP)
+    wide.goto(path.as_uri())
+    wide.wait_for_function(f"{chart('front')}.dataset.drawn")
+    assert wide.evaluate(OVERFLOWING) == []
+    wide.close()
     context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
     page = context.new_page()
     wrong = watched(page)
