@@ -60,7 +60,8 @@ class Pace:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._run, self._clock, self._sleep = run, clock, sleep
-        self._patience_s = PATIENCE_S
+        self.patience_s = PATIENCE_S
+        """Seconds that it still waits."""
         self.best_ms = float("inf")
         """Of the run, at the device's fastest so far."""
 
@@ -72,10 +73,10 @@ class Pace:
 
     def wait(self) -> float:
         """The slowness, after waiting for it to pass as long as there is patience."""
-        while (slowness := self.slowness()) > 1 + STEADY and self._patience_s > 0:
+        while (slowness := self.slowness()) > 1 + STEADY and self.patience_s > 0:
             start = self._clock()
             self._sleep(0.05)
-            self._patience_s -= self._clock() - start
+            self.patience_s -= self._clock() - start
         return slowness
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search.latency.device import Device, describe, table_path
-from search.latency.measuring import STEADY, Measurement, Pace, Run, measure
+from search.latency.measuring import PATIENCE_S, STEADY, Measurement, Pace, Run, measure
 from search.latency.predictor import describe_blocks
 from search.latency.runtimes import Runtime, Shape, UnsupportedError
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
@@ -104,9 +104,13 @@ class Profiler:
             return Progress(done, total, unsteady)
         kept_back = NETWORKS_SHARE if new_networks else 0.0
         jobs: list[tuple[float, Sequence[Any], Callable[[Any], list[Measurement]]]] = [
-            (1 - kept_back, new_keys, self.measure_blocks),
-            (1.0, new_networks, self.measure_networks),
+            # some of both first, however little time there is: neither predicts much without the other
+            (1.0, new_keys[:TOGETHER], self.measure_blocks),
+            (1.0, new_networks[:TOGETHER], self.measure_networks),
+            (1 - kept_back, new_keys[TOGETHER:], self.measure_blocks),
+            (1.0, new_networks[TOGETHER:], self.measure_networks),
         ]
+        self._pace.patience_s = min(PATIENCE_S, budget_s / 4)
         try:
             for share, new, measure_them in jobs:
                 paces = []
