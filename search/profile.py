@@ -244,7 +244,8 @@ def show_guidelines(device: Device | None, console: Console) -> None:
     on_gpu = device.runtime == "cuda"
     console.print(f"{NUM_BLOCKS} blocks on maps of {SIDE}x{SIDE}, on {in_words(profiler.table.identity)}.")
     console.print(
-        "Images a second at 1, 2 and 4 times the channels; beside them the paper's, on its GPU batches a second."
+        "Images a second at 1, 2 and 4 times the channels; beside them the paper's, on its GPU batches a second. "
+        "!: runs differ by more than a tenth; something else was running."
     )
     for guideline in GUIDELINES:
         console.print(_guideline_table(guideline, profiler, on_gpu))
@@ -257,7 +258,7 @@ def _guideline_table(guideline: Guideline, profiler: Profiler, on_gpu: bool) -> 
             network, channels = case.network(scale, on_gpu)
             runs.append(profiler.load(network, [(profiler.device.batch, channels, SIDE, SIDE)]))
     measured = measure(runs, 0.5)
-    speeds = [1000 * profiler.device.batch / one.median_ms for one in measured]
+    speeds = [f"{1000 * profiler.device.batch / one.median_ms:.1f}{'' if one.steady else '!'}" for one in measured]
     table = RichTable(title=guideline.title, caption=guideline.note, title_justify="left", caption_justify="left")
     table.add_column("", no_wrap=True)
     for source in ("here", "ARM", "GPU"):
@@ -265,7 +266,7 @@ def _guideline_table(guideline: Guideline, profiler: Profiler, on_gpu: bool) -> 
             table.add_column(f"{source}\nx{scale}", justify="right", no_wrap=True)
     for position, case in enumerate(guideline.cases):
         here = speeds[position * len(SCALES) : (position + 1) * len(SCALES)]
-        figures = [f"{speed:.1f}" for speed in (*here, *case.arm)] + [f"{speed:.0f}" for speed in case.gpu]
+        figures = [*here, *(f"{speed:.1f}" for speed in case.arm), *(f"{speed:.0f}" for speed in case.gpu)]
         table.add_row(case.name, *figures)
     return table
 
