@@ -77,8 +77,8 @@ def closing_words(entry: Mapping[str, Any], hardware: str) -> Iterator[str]:
     """What became of an export, line by line."""
     ours, theirs, then = (100 * entry[key] for key in ("accuracy", "accuracy_torch", "accuracy_then"))
     images = f"{entry['images']:,} test images"
-    of_size = "" if entry["difference"] <= TOLERANCE else f", {entry['relative']:.1g} of the outputs' size,"
-    yield f"Equal to PyTorch within {entry['difference']:.1g}{of_size} on {images}."
+    of_size = "" if entry["difference"] <= TOLERANCE else f", {entry['relative']:.2g} of the outputs' size,"
+    yield f"Equal to PyTorch within {entry['difference']:.2g}{of_size} on {images}."
     if entry["rounding"] is not None:
         yield f"{rounding_in_words(entry['rounding'])}."
     yield f"Accuracy of the file {ours:.2f}%, PyTorch's {theirs:.2f}%."

@@ -189,8 +189,8 @@ def _use(record: TrainingRecord) -> str:
 def rounding_in_words(rounding: Mapping[str, float]) -> str:
     """Why a file may differ by more than the usual tolerance: what `search.onnx_file.verify` found of rounding."""
     return (
-        f"float32 is no more exact for this network: from PyTorch in float64 the file differs by {rounding['file']:.1g}, "
-        f"PyTorch itself by {rounding['torch']:.1g} of the outputs' size"
+        f"float32 is no more exact for this network: from PyTorch in float64 the file differs by {rounding['file']:.2g}, "
+        f"PyTorch itself by {rounding['torch']:.2g} of the outputs' size"
     )
 
 
