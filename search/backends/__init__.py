@@ -1,12 +1,12 @@
 """Where candidates are trained."""
 
+# This module imports nothing heavy: `search.run` starts the workers' server before its own imports, which take as long.
+
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from spaces.errors import InputError
 
 if TYPE_CHECKING:
     from search.backends.base import Backend, BackendSettings
@@ -46,7 +46,7 @@ def check_backend(settings: BackendSettings, workers: int | None, imports: Seque
     Raises:
         InputError: it cannot.
     """
-    from search.backends.base import choose_device
+    from search.backends.base import check_room, choose_device
 
     if settings.name != "ray":
         choose_device(settings.accelerator)
@@ -57,21 +57,6 @@ def check_backend(settings: BackendSettings, workers: int | None, imports: Seque
         from search.backends.ray import connect
 
         connect(settings, workers, imports)
-
-
-def check_room(settings: BackendSettings) -> None:
-    """Raises InputError where a trial needs more than this machine has."""
-    import torch
-
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
-    wanted = {"cpus": settings.cpus, "gpus": settings.gpus, "trial_memory_mb": settings.trial_memory_mb or 0}
-    there = {"cpus": num_cores(), "gpus": torch.cuda.device_count(), "trial_memory_mb": int(memory_mb)}
-    for key, amount in wanted.items():
-        if amount > there[key]:
-            raise InputError(
-                f"backend.{key}={amount:g}: a trial needs more than this machine has, which is {there[key]:g}; "
-                "backend.address= joins a cluster of others"
-            )
 
 
 def set_up_ray(*, only_here: bool) -> None:

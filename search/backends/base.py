@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import resource
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
+from search.backends import num_cores
 from search.data import Data
 from search.outcome import Outcome
 from search.training import Diverged, Epoch, OutOfMemory, memory_errors, train
@@ -237,6 +239,19 @@ def choose_device(accelerator: str, key: str = "backend.accelerator") -> str:
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise InputError(f"{key}=cuda: PyTorch finds no CUDA device here; cpu or auto work everywhere")
     return accelerator
+
+
+def check_room(settings: BackendSettings) -> None:
+    """Raises InputError where a trial needs more than this machine has."""
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    wanted = {"cpus": settings.cpus, "gpus": settings.gpus, "trial_memory_mb": settings.trial_memory_mb or 0}
+    there = {"cpus": num_cores(), "gpus": torch.cuda.device_count(), "trial_memory_mb": int(memory_mb)}
+    for key, amount in wanted.items():
+        if amount > there[key]:
+            raise InputError(
+                f"backend.{key}={amount:g}: a trial needs more than this machine has, which is {there[key]:g}; "
+                "backend.address= joins a cluster of others"
+            )
 
 
 def limit_memory(megabytes: float | None) -> None:

@@ -303,13 +303,21 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(home: Path, number: signal.S
 
 
 def test_ctrl_c_before_the_first_trial_ends_without_a_traceback(home: Path) -> None:
-    for wait_s in (0.3, 1.5):
+    for wait_s in (0, 0.3, 1.5):
         process = start(home, *ENDLESS)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text():  # until it has its workers' server: before that it is Python that is starting
+            time.sleep(0.01)
         time.sleep(wait_s)
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in out + err
         assert process.returncode in (130, -signal.SIGINT), out + err
+
+
+def test_the_command_starts_its_server_before_it_imports_anything_heavy() -> None:
+    check = "import search.run, sys; assert not {'torch', 'optuna', 'spaces'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 def test_a_killed_driver_leaves_no_worker_and_no_files_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
