@@ -24,6 +24,7 @@ from scipy.optimize import lsq_linear, minimize
 
 from search.latency.measuring import STEADY
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
+from search.threads import one_blas_thread
 from spaces import BLOCKS, Architecture
 from spaces.architecture import thaw
 from spaces.blocks.ops import Convolution
@@ -77,6 +78,7 @@ class Predictor:
         ValueError: the table holds no blocks.
     """
 
+    @one_blas_thread()
     def __init__(self, table: Table) -> None:
         if not table.blocks:
             raise ValueError("nothing has been measured, so nothing can be predicted")
@@ -162,6 +164,7 @@ class Predictor:
         log_ms, noise = (np.array([values[key] for key in chosen]) for values in (self._known, self._noise))
         return BlockModel(chosen, log_ms, noise)
 
+    @one_blas_thread()
     def _predict_new(self, keys: Iterable[BlockKey]) -> None:
         """Predicts all blocks not yet asked for, each type at once."""
         missing: dict[str, list[BlockKey]] = defaultdict(list)

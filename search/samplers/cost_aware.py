@@ -31,6 +31,7 @@ from search.samplers.base import Array, Earlier, Past, Point, Result, SpaceSampl
 from search.samplers.design import van_der_corput
 from search.samplers.pool import Pool
 from search.samplers.surrogate import Hyperparameters, Layout, Posterior, fit
+from search.threads import one_blas_thread
 from spaces.space import Decisions
 
 MAX_FITTED = 160
@@ -134,6 +135,7 @@ class CostAwareSampler(SpaceSampler):
         """Whether some observations are of another study that trained otherwise."""
         return not all(result.is_alike for result in self._earlier)
 
+    @one_blas_thread()
     def propose(self, past: Past, number: int, rng: np.random.Generator) -> Decisions:
         """The decisions to evaluate next."""
         candidates = self._pool.feasible(rng)
