@@ -264,7 +264,11 @@ class _Tally:
         self.states: Counter[str] = Counter()
         self.best_accuracy = self.best_reward = math.nan
         self.low, high = study.reference["cost_range"][study.objective.cost]
-        self.front = Front(reference_point(high, study.reference["chance"]))
+        reference = reference_point(high, study.reference["chance"])
+        self.front, self.area = (
+            Front(reference),
+            Front(reference),
+        )  # in the area, costs below the lowest target count as that
         for outcome, costs in study.finished():
             self.add(outcome.state, outcome.accuracy, costs)
 
@@ -276,8 +280,9 @@ class _Tally:
         reward = float(self.study.objective.mean_reward(accuracy, price))
         self.best_accuracy = max(accuracy, self.best_accuracy)  # in this order NaN gives way
         self.best_reward = max(reward, self.best_reward)
-        x, y = front_points(accuracy, price, self.low)
-        self.front.add(float(x), float(y))
+        for front, low in ((self.front, 0.0), (self.area, self.low)):
+            x, y = front_points(accuracy, price, low)
+            front.add(float(x), float(y))
 
     def status(self, running: int) -> Status:
         return Status(
@@ -290,5 +295,5 @@ class _Tally:
             self.best_accuracy,
             self.best_reward,
             len(self.front),
-            self.front.hypervolume,
+            self.area.hypervolume,
         )

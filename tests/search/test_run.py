@@ -302,6 +302,16 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(home: Path, number: signal.S
     assert {t.state for t in open_study(folder, None, "quick").trials} == {TrialState.WAITING}
 
 
+def test_the_front_that_a_running_search_counts_is_the_one_it_leaves(home: Path) -> None:
+    for name, channels in (("a", 1), ("b", 8)):  # both cheaper than all that the reward tells apart
+        layer = {"block": "conv", "channels": channels, "kernel_size": 3, "stride": 2}
+        (home / f"{name}.yaml").write_text(yaml.safe_dump({"layers": [layer]}))
+    out = run(home, *QUICK, "enqueue=[a.yaml, b.yaml]", "trials=2", "workers=1", "train.epochs=10")
+    front = pd.read_csv(home / "results" / "quick" / "front.csv")
+    assert len(front) == 2
+    assert re.findall(r"2/2 done.*front (\d+)", out) == ["2"]
+
+
 def test_ctrl_c_before_the_first_trial_ends_without_a_traceback(home: Path) -> None:
     for wait_s in (0, 0.3, 1.5):
         process = start(home, *ENDLESS)
