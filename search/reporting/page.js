@@ -13,7 +13,7 @@
 
   const config = () => ({
     responsive: true,
-    doubleClick: coarse.matches ? false : "reset", // a tap counts as two clicks there
+    doubleClick: coarse.matches ? false : "reset+autosize", // a tap counts as two clicks there
     displayModeBar: coarse.matches ? false : "hover",
     displaylogo: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],

@@ -1,6 +1,7 @@
 """Accuracy against cost: the front, and what became of every other trial."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from html import escape
 from typing import Any, NamedTuple
@@ -170,8 +171,17 @@ def draw_front(info: FrontInfo, theme: Theme = LIGHT) -> go.Figure:
         {"title": "Accuracy", "tickformat": "~%", "range": accuracy_range(info)},
         title={"text": escape(info.name)},
         yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
+        annotations=_far_below_note(info),
         legend={"traceorder": "reversed"},
     )
+
+
+def _far_below_note(info: FrontInfo) -> list[dict[str, Any]]:
+    far_below, _ = _by_height(info)
+    if not far_below:
+        return []
+    corner = {"xref": "paper", "yref": "paper", "x": 1, "y": 0.05, "xanchor": "right", "yanchor": "bottom"}
+    return [{**corner, "showarrow": False, "text": f"{len(far_below)} more below, up to {percent(far_below[-1])}"}]
 
 
 def _stairs(info: FrontInfo) -> dict[str, Any]:
@@ -308,11 +318,23 @@ def with_room(costs: list[float]) -> tuple[float, float]:
 
 
 def accuracy_range(info: FrontInfo) -> list[float]:
-    """What the accuracy axis shows at first: every point, with room below for the failed trials' marks."""
-    seen = [*info.front.accuracies, *info.dominated.accuracies, *info.stopped.accuracies] or [0.0, 1.0]
-    low, high = min(seen), max(seen)
+    """What the accuracy axis shows at first: every point but those far below, with room under them for the failed trials' marks."""
+    _, others = _by_height(info)
+    low, high = (others[0], others[-1]) if others else (0.0, 1.0)
     room = max(high - low, 0.02)
     return [low - 0.08 * room, high + 0.06 * room]
+
+
+def _by_height(info: FrontInfo) -> tuple[list[float], list[float]]:
+    """Accuracies, rising: those so far below that with them on the axis the front would be a line, and all others."""
+    named = [*info.front.accuracies, *info.reference.accuracies]
+    seen = sorted([*info.front.accuracies, *info.dominated.accuracies, *info.stopped.accuracies])
+    if not seen:
+        return [], []
+    first, third = np.quantile(seen, [0.25, 0.75])
+    fence = first - 3 * (third - first)  # Tukey's outer fence
+    shown = bisect_left(seen, min([fence, *named]))
+    return seen[:shown], seen[shown:]
 
 
 def figure_summary(info: FrontInfo) -> str:

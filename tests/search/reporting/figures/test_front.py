@@ -167,6 +167,17 @@ def test_everything_lies_within_the_axes() -> None:
     assert info.front.numbers == front(trials, "flops")["number"].tolist()
 
 
+def test_what_lies_far_below_does_not_flatten_the_front() -> None:
+    rows = [{"number": i, "state": "complete", "accuracy": 0.97 + i / 1000, "flops": 100 - i} for i in range(20)]
+    failures = [{"number": 20 + i, "state": "complete", "accuracy": 0.1 + i / 10, "flops": 200} for i in range(2)]
+    low = accuracy_range(gather_front(trials_frame(rows, []), INFO))[0]
+    info = gather_front(trials_frame([*rows, *failures], []), INFO)
+    assert accuracy_range(info)[0] == low
+    assert [note.text for note in draw_front(info).layout.annotations] == ["2 more below, up to 20.00%"]
+    cheap = [{**trial, "flops": 1} for trial in failures]  # on the front, both would be seen
+    assert accuracy_range(gather_front(trials_frame([*rows, *cheap[1:]], []), INFO))[0] < 0.2
+
+
 def test_a_study_without_trials_can_be_drawn() -> None:
     info = gather_front(trials_frame([], []), INFO)
     assert sum(len(trace.x) for trace in draw_front(info).data) == 0
