@@ -181,7 +181,8 @@ def _far_below_note(info: FrontInfo) -> list[dict[str, Any]]:
     if not far_below:
         return []
     corner = {"xref": "paper", "yref": "paper", "x": 1, "y": 0.05, "xanchor": "right", "yanchor": "bottom"}
-    return [{**corner, "showarrow": False, "text": f"{len(far_below)} more below, up to {percent(far_below[-1])}"}]
+    text = f"{len(far_below)} more below, {'at' if len(far_below) == 1 else 'up to'} {percent(far_below[-1])}"
+    return [{**corner, "showarrow": False, "text": text}]
 
 
 def _stairs(info: FrontInfo) -> dict[str, Any]:
