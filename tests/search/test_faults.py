@@ -313,7 +313,7 @@ def test_drivers_killed_at_many_moments(
     rng = random.Random(0)
     server: Server | None = request.getfixturevalue("server") if storage == "postgresql" else None
     cluster: Cluster | None = request.getfixturevalue("cluster") if backend == "ray" else None
-    arguments = [*SEARCH, "workers=2", "train.epochs=10", "trials=60", f"backend={backend}", "backend.retries=9"]
+    arguments = [*SEARCH, "workers=2", "train.epochs=60", "trials=60", f"backend={backend}", "backend.retries=9"]
     arguments += [f"backend.address={cluster.address}"] if cluster else []
     arguments += [f"storage={server.url}"] if server else []
     tally = Tally(home / "results" / "quick", server.url if server else None)
@@ -352,15 +352,18 @@ def test_drivers_killed_at_many_moments(
 def test_a_driver_takes_over_what_another_one_that_was_killed_leaves_behind(home: Path, server: Server) -> None:
     """Two drivers on one study, of which one dies in the middle; PostgreSQL crashes meanwhile."""
     folder = home / "results" / "quick"
-    arguments = [*SEARCH, f"storage={server.url}", "workers=1", "train.epochs=20", "trials=30"]
+    arguments = [*SEARCH, f"storage={server.url}", "workers=1", "train.epochs=60", "trials=40"]
     tally = Tally(folder, server.url)
     first = start(home, *arguments)
     until(lambda: any(t.state is TrialState.COMPLETE for t in tally.trials()), first)
     second = start(home, *arguments)
-    drivers = {None}
-    while len(drivers - {None}) < 2:
-        time.sleep(1)
-        drivers = {t.user_attrs.get("driver") for t in tally.trials() if t.state.is_finished()}
+
+    def drivers() -> set[str]:
+        """Those that have finished a trial."""
+        finished = [t.user_attrs for t in tally.trials() if t.state.is_finished()]
+        return {attributes["driver"] for attributes in finished if "driver" in attributes}
+
+    until(lambda: len(drivers()) == 2, second)
     first.kill()
     first.communicate()
     tally.note()
@@ -372,4 +375,4 @@ def test_a_driver_takes_over_what_another_one_that_was_killed_leaves_behind(home
     assert "no sign of life" in out
     assert "the storage is back" in out
     tally.note()
-    tally.conclude("two drivers, PostgreSQL", trials=30)
+    tally.conclude("two drivers, PostgreSQL", trials=40)
