@@ -7,6 +7,8 @@ grammar of the command line are used.
 """
 
 import argparse
+import atexit
+import gc
 import importlib
 import io
 import os
@@ -172,6 +174,7 @@ def run_command(
         The exit status: 2 after an InputError, 130 after Ctrl-C, else main's (of several jobs, the first that is not 0).
         Any other exception is a bug and passes.
     """
+    atexit.register(gc.freeze)  # Python would go through all that was imported once more before it ends, for a second
     given = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
