@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ class RayBackend:
         Raises:
             InputError: no node has had room for a trial for too long.
         """
-        now, trains = time.monotonic(), bool(self._door.started)
+        now = time.monotonic()
+        trains = any(running.started is not None for running in self._door.running())
         if now - self._asked_at > CAPACITY_S and (self._workers is None or not trains):
             self._room, self._asked_at = cluster_capacity(self._settings), now
         if self._room or trains:
@@ -118,7 +120,7 @@ class RayBackend:
 
     def answer(self, number: int, go_on: bool) -> None:
         """Decides about the trial that waits at a rung."""
-        self._door.answers[number] = go_on
+        self._door.answer(number, go_on)
 
     def wait(self, timeout_s: float) -> list[Event]:
         """What actors report.
@@ -146,8 +148,8 @@ class RayBackend:
     def close(self) -> None:
         """Ends the trials, whatever they are doing, and leaves the cluster (or ends it, where it was started here)."""
         self._door.close()
-        for actor in self._door.actors.values():
-            _kill(actor)
+        for running in self._door.running():
+            _kill(running.actor)
         self._thread.join(timeout=20)
         self._scratch.remove()
 
@@ -167,10 +169,10 @@ class RayBackend:
         limit = self._settings.trial_timeout_s
         if limit is None:
             return
-        for number, started in list(self._door.started.items()):
-            if time.monotonic() - started > limit and number not in self._door.overdue:
-                self._door.overdue[number] = limit
-                _kill(self._door.actors.get(number))
+        for running in self._door.running():
+            if running.started is not None and running.limit is None and time.monotonic() - running.started > limit:
+                running.limit = limit
+                _kill(running.actor)
 
     def _tune(self, trainable: Any) -> None:
         """Tune's own loop, in its own thread, until the door is closed."""
@@ -202,6 +204,22 @@ class RayBackend:
             self._door.fail(f"Ray Tune has ended ({' '.join(str(error).split())[:300] or type(error).__name__})")
 
 
+@dataclass
+class _Running:
+    """A trial that Tune has taken and that has not ended."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    """Reported by it."""
+    actor: Any = None
+    """Trains it, once it has begun."""
+    started: float | None = None
+    """When it began, by the monotonic clock."""
+    go_on: bool = True
+    """What is decided about it where it waits at a rung."""
+    limit: float | None = None
+    """The limit in seconds for which its actor was ended, because its time was over."""
+
+
 class _Door:
     """Between the driver's loop and Tune's thread: jobs go in, events come out, and Tune waits while the driver thinks."""
 
@@ -210,20 +228,12 @@ class _Door:
         self._jobs: deque[tuple[Job, bytes | None]] = deque()
         self._events: deque[tuple[Event, bytes | None]] = deque()
         self._handled = True
+        self._running: dict[int, _Running] = {}
+        self.false_starts = 0
+        """Actors in a row that ended before their first trial."""
         self.closed = False
         self.failure: str | None = None
         """Why Tune's loop has ended."""
-        self.answers: dict[int, bool] = {}
-        """What is decided about trials that wait at a rung."""
-        self.epochs: dict[int, list[Epoch]] = {}
-        """Reported by the trials under way."""
-        self.started: dict[int, float] = {}
-        """When the trials under way began, by the monotonic clock."""
-        self.actors: dict[int, Any] = {}
-        self.false_starts = 0
-        """Actors in a row that ended before their first trial."""
-        self.overdue: dict[int, float] = {}
-        """Trials whose actor was ended because their time was over, with the limit in seconds."""
 
     def __deepcopy__(self, memo: Any) -> _Door:
         """Tune copies what it is given; there is one door."""
@@ -252,6 +262,17 @@ class _Door:
             self._handled = not events
             return events
 
+    def answer(self, number: int, go_on: bool) -> None:
+        """Decides about a trial that waits at a rung, if it is still there."""
+        with self._condition:
+            if number in self._running:
+                self._running[number].go_on = go_on
+
+    def running(self) -> list[_Running]:
+        """The trials that have not ended."""
+        with self._condition:
+            return list(self._running.values())
+
     def close(self) -> None:
         """Nothing more will come from the driver."""
         with self._condition:
@@ -263,9 +284,23 @@ class _Door:
     def next_job(self) -> tuple[Job, bytes | None] | None:
         """The next job; where nothing runs, waits for one."""
         with self._condition:
-            if not self.epochs:
+            if not self._running:
                 self._condition.wait_for(lambda: self._jobs or self.closed)
-            return self._jobs.popleft() if self._jobs else None
+            if self.closed or not self._jobs:
+                return None
+            job, state = self._jobs.popleft()
+            self._running[job.number] = _Running()
+            return job, state
+
+    def trial(self, number: int) -> _Running:
+        """A trial that has not ended."""
+        with self._condition:
+            return self._running[number]
+
+    def end(self, number: int) -> None:
+        """A trial has ended."""
+        with self._condition:
+            self._running.pop(number, None)
 
     def say(self, event: Event, state: bytes | None = None) -> None:
         """Leaves an event for the driver."""
@@ -299,7 +334,6 @@ class _Jobs(Searcher):
         if taken is None:
             return None
         job, state = taken
-        self._door.epochs[job.number] = []
         return {"job": job, "state": state}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -313,10 +347,11 @@ class _Starts(Callback):
         self._door = door
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        number = _number(trial)
-        self._door.actors[number] = trial.temporary_state.ray_actor
-        self._door.started[number] = time.monotonic()
+        running = self._door.trial(_number(trial))
+        running.actor, running.started = trial.temporary_state.ray_actor, time.monotonic()
         self._door.false_starts = 0
+        if self._door.closed:  # meanwhile
+            _kill(running.actor)
 
 
 class _Closing(Stopper):
@@ -341,14 +376,14 @@ class _Decisions(TrialScheduler):
         self._keeps_actors = False
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        number = _number(trial)
+        running = self._door.trial(_number(trial))
         for event in result["events"]:
-            self._door.epochs[number].append(event.epoch)
+            running.epochs.append(event.epoch)
             self._door.say(event, result["state"] if event is result["events"][-1] else None)
         if not result["waits"]:
             return self.CONTINUE
         self._door.wait_until_handled()
-        return self.CONTINUE if self._door.answers.pop(number, True) else self.STOP
+        return self.CONTINUE if running.go_on else self.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         number = _number(trial)
@@ -357,26 +392,25 @@ class _Decisions(TrialScheduler):
             cache.increase_max(trial.placement_group_factory, MAX_KEPT)
             self._keeps_actors = True
         if result["waits"]:  # at a rung, and was told to stop there
-            self._end(Finished(number, _stopped(self._door.epochs[number])))
+            self._end(Finished(number, _stopped(self._door.trial(number).epochs)))
             return
         for event in result["events"][:-1]:
             self._door.say(event)
         self._end(result["events"][-1])
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        number = _number(trial)
-        limit = self._door.overdue.pop(number, None)
-        reason = _last_words(trial)
-        if number not in self._door.started:
+        number, reason = _number(trial), _last_words(trial)
+        running = self._door.trial(number)
+        if running.started is None:
             self._door.false_starts += 1
             if self._door.false_starts >= MAX_FALSE_STARTS:
                 self._door.fail(f"{MAX_FALSE_STARTS} actors in a row could not start, the last: {reason}")
-        if limit is None and "low on memory" in reason:  # the node's, and Ray chose this one
+        if running.limit is None and "low on memory" in reason:  # the node's, and Ray chose this one
             self._end(Finished(number, Outcome("failed", failure=f"out of memory: {reason}")))
-        elif limit is None:
+        elif running.limit is None:
             self._end(Lost(number, reason))
         else:
-            self._end(Finished(number, overdue(limit, self._door.epochs[number])))
+            self._end(Finished(number, overdue(running.limit, running.epochs)))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Came from the driver."""
@@ -392,8 +426,7 @@ class _Decisions(TrialScheduler):
 
     def _end(self, event: Finished | Lost) -> None:
         """The last word on a trial. Its actor is kept for the next job, which therefore has to be there."""
-        for known in (self._door.epochs, self._door.started, self._door.actors, self._door.answers, self._door.overdue):
-            known.pop(event.number, None)
+        self._door.end(event.number)
         if not self._door.closed:
             self._door.say(event)
             self._door.wait_until_handled()

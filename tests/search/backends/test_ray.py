@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,8 +103,8 @@ def test_a_lost_trial_is_told_of_and_goes_on_from_its_last_epoch(data: Data, sta
     while not any(isinstance(event, EpochDone) and event.epoch.epoch == 3 for event in events):
         events += backend.wait(0.5)
     first = {event.epoch.epoch: event.epoch for event in events if isinstance(event, EpochDone)}
-    (actor,) = backend._door.actors.values()  # type: ignore[attr-defined]
-    pid = ray.get(actor.get_current_ip_pid.remote())[1]
+    (running,) = backend._door.running()  # type: ignore[attr-defined]
+    pid = ray.get(running.actor.get_current_ip_pid.remote())[1]
     os.kill(pid, signal.SIGKILL)
     events = collect(backend, 1)
     (lost,) = (event for event in events if isinstance(event, Lost))
@@ -133,6 +134,32 @@ def test_what_hangs_is_ended(data: Data, start: Start) -> None:
     backend.close()
     assert isinstance(event, Finished)
     assert (event.outcome.failure or "").startswith("time limit")
+
+
+def test_it_closes_while_a_trial_ends(data: Data, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Ctrl-C, which ends the actors as well: Tune hears of one just when the driver ends all of them."""
+    backend = start(data)
+    for number in range(2):
+        backend.start(make_job(number, epochs=1_000_000))
+    while len(backend._door.running()) < 2 or not backend.wait(0.5):  # type: ignore[attr-defined]
+        pass
+    heard, closing, kill, last_words = threading.Event(), threading.Event(), ray.kill, search.backends.ray._last_words
+
+    def hear(trial: Any) -> str:
+        heard.set()
+        assert closing.wait(60)
+        return last_words(trial)
+
+    def end(actor: Any) -> None:
+        closing.set()
+        kill(actor)
+        time.sleep(1)
+
+    monkeypatch.setattr(search.backends.ray, "_last_words", hear)
+    kill(backend._door.running()[0].actor)  # type: ignore[attr-defined]
+    assert heard.wait(60)
+    monkeypatch.setattr(ray, "kill", end)
+    backend.close()
 
 
 def test_what_diverges_or_takes_too_much_memory_fails_alone(data: Data, start: Start) -> None:
