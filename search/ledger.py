@@ -21,7 +21,7 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Table, insert, or_, select, update
+from sqlalchemy import Connection, Table, insert, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -106,12 +106,14 @@ class Ledger(BaseStorage):
         if not self._ids:
             self._load(self._study_id)
             return
-        wanted = or_(_TRIALS.c.trial_id > self._ids[-1], _TRIALS.c.trial_id.in_(self._unfinished))
-        columns = (_TRIALS.c.trial_id, _TRIALS.c.state, _TRIALS.c.datetime_start)
-        query = select(*columns).where(_TRIALS.c.study_id == self._study_id, wanted).order_by(_TRIALS.c.trial_id)
+        columns = select(_TRIALS.c.trial_id, _TRIALS.c.state, _TRIALS.c.datetime_start)
+        # by their ids alone: where it can go by the study, SQLite reads all trials of that, more with every trial
+        in_study = _TRIALS.c.study_id + 0 == self._study_id
+        new = columns.where(in_study, _TRIALS.c.trial_id > self._ids[-1])
+        unfinished = columns.where(_TRIALS.c.trial_id.in_(self._unfinished))
         with self._transaction() as connection:
-            rows = connection.execute(query).all()
-        for trial_id, state, started in rows:
+            rows = connection.execute(union_all(unfinished, new)).all()
+        for trial_id, state, started in sorted(rows):
             known = self._trials.get(trial_id)
             # a trial that was queued again and taken by another driver meanwhile has begun anew
             if known is None or (known.state, known.datetime_start) != (state, _local(started)):

@@ -162,6 +162,31 @@ def test_what_others_write_is_seen_in_the_next_turn(database: RDBStorage, tmp_pa
         assert [t.number for t in ours.get_all_trials(study, states=(TrialState.COMPLETE,))] == [1]
 
 
+def test_a_turn_reads_no_more_of_a_long_study(database: RDBStorage) -> None:
+    """By the plan SQLite makes for it: it goes to the new and the unfinished trials by their ids."""
+    ledger = Ledger(database)
+    study = make_study(ledger)
+    for _ in range(3):
+        ledger.create_new_trial(study)
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    with ledger.turn():
+        pass
+    event.remove(database.engine, "before_cursor_execute", note)
+    ((statement, parameters),) = [said for said in statements if said[0].startswith("SELECT")]
+    with database.engine.connect() as connection:
+        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    reads = [step for step in plan if step.startswith(("SCAN", "SEARCH"))]
+    assert reads == [
+        "SEARCH trials USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH trials USING INTEGER PRIMARY KEY (rowid>?)",
+    ]
+
+
 def test_whoever_finishes_a_trial_second_is_told(database: RDBStorage, tmp_path: Path) -> None:
     ours, theirs = Ledger(database), Ledger(open_database(tmp_path / DATABASE))
     study = make_study(ours)
