@@ -265,10 +265,9 @@ class _Tally:
         self.best_accuracy = self.best_reward = math.nan
         self.low, high = study.reference["cost_range"][study.objective.cost]
         reference = reference_point(high, study.reference["chance"])
-        self.front, self.area = (
-            Front(reference),
-            Front(reference),
-        )  # in the area, costs below the lowest target count as that
+        self.front = Front(reference)
+        # in it, costs below the lowest target count as that
+        self.area = Front(reference)
         for outcome, costs in study.finished():
             self.add(outcome.state, outcome.accuracy, costs)
 

@@ -107,7 +107,7 @@ class Ledger(BaseStorage):
             self._load(self._study_id)
             return
         columns = select(_TRIALS.c.trial_id, _TRIALS.c.state, _TRIALS.c.datetime_start)
-        # by their ids alone: where it can go by the study, SQLite reads all trials of that, more with every trial
+        # By their ids alone, also past new ones of other studies: where it can go by the study, SQLite reads all trials of that.
         in_study = _TRIALS.c.study_id + 0 == self._study_id
         new = columns.where(in_study, _TRIALS.c.trial_id > self._ids[-1])
         unfinished = columns.where(_TRIALS.c.trial_id.in_(self._unfinished))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import warnings
+import weakref
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def open_storage(folder: Path, url: str | None) -> RDBStorage:
     assert url is not None
     try:
         with making_tables(url):
-            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            return _closing(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
     except ImportError as error:
         raise InputError(
             f"storage: {error}; pip install 'psycopg[binary]' brings what postgresql+psycopg:// needs"
@@ -170,6 +171,12 @@ def open_database(path: Path) -> RDBStorage:
     event.listen(storage.engine, "connect", _set_pragmas)
     storage.engine.dispose()  # so that connections made before the listener are made again
     _check_pages(storage, path)
+    return _closing(storage)
+
+
+def _closing(storage: RDBStorage) -> RDBStorage:
+    """Closes its connections when it is no longer used, at the latest when the process ends: SQLite then takes its log in."""
+    weakref.finalize(storage, storage.engine.dispose)
     return storage
 
 

@@ -174,7 +174,8 @@ def run_command(
         The exit status: 2 after an InputError, 130 after Ctrl-C, else main's (of several jobs, the first that is not 0).
         Any other exception is a bug and passes.
     """
-    atexit.register(gc.freeze)  # Python would go through all that was imported once more before it ends, for a second
+    # At its end Python would go through all that was imported once more, for a second. What has to be closed is closed by name.
+    atexit.register(gc.freeze)
     given = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

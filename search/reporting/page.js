@@ -11,9 +11,10 @@
   // A name stays with its value on a line.
   const inWords = (pairs) => pairs.map(([key, value]) => `${key} ${value}`.trim().replaceAll(" ", "\u00a0")).join(", ");
 
-  const config = () => ({
+  // Double clicks show what a chart showed first, and of one that left something out all there is, by turns.
+  const config = ({ layout }) => ({
     responsive: true,
-    doubleClick: coarse.matches ? false : "reset+autosize", // a tap counts as two clicks there
+    doubleClick: coarse.matches ? false : layout.annotations?.length ? "reset+autosize" : "reset", // a tap counts as two clicks
     displayModeBar: coarse.matches ? false : "hover",
     displaylogo: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
@@ -139,7 +140,7 @@
         chart.querySelector(":scope > .empty")?.remove();
         const layout = this.layout(figure, chart);
         chart.usualTicks = layout.xaxis?.dtick ?? null;
-        await Plotly.react(chart, this.traces(figure, chart), layout, config());
+        await Plotly.react(chart, this.traces(figure, chart), layout, config(figure));
         if (!chart.dataset.listens) this.attach(chart);
       }
       chart.dataset.drawn = name;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -14,13 +15,14 @@ from optuna.trial import TrialState
 
 from search.backends.base import EpochDone, Event, Finished, Job, Lost
 from search.driver import explore
+from search.enqueue import Enqueued
 from search.fidelity import Curve
 from search.objective import Objective
 from search.outcome import Outcome
 from search.reporting.progress import Ended, Status
 from search.study import Study
 from search.training import Epoch
-from spaces import InputError, SearchSpace
+from spaces import InputError, SearchSpace, decode
 from tests.search.conftest import SMALL
 
 
@@ -93,6 +95,26 @@ def test_a_free_worker_goes_on_before_the_books_are_kept(small_space: SearchSpac
 
     explore(study, backend, seed=0, retries=0, watch=watch)
     assert study.num_done == 6
+
+
+def test_networks_below_the_lowest_target_count_for_the_front(small_space: SearchSpace) -> None:
+    """As in its table; in the hypervolume they count as costing the target."""
+    layers = [[{"block": "conv", "channels": channels, "kernel_size": 1, "stride": 4}] for channels in (1, 2)]
+    image = {"in_channels": 1, "num_classes": 10, "resolution": 8}
+    enqueued = [Enqueued("own", decode({"layers": own, **image})) for own in layers]
+    storage, seen = optuna.storages.InMemoryStorage(), []
+    study = Study(small_space, Objective(), RandomSampler(seed=0), storage, trials=2, enqueued=enqueued)
+
+    def rise(job: Job) -> Event:
+        accuracy = 0.5 + job.number / 4
+        return Finished(job.number, Outcome("complete", accuracy, None, 1, 0.1, (accuracy,)))
+
+    explore(study, FakeBackend(1, rise), seed=0, retries=0, watch=lambda status, ended: seen.append(status))
+    low, high = study.reference["cost_range"]["flops"]
+    costs = [trial.user_attrs["flops"] for trial in study.optuna_study.trials]
+    assert costs[0] < costs[1] < low
+    assert seen[-1].front_size == 2
+    assert seen[-1].hypervolume == pytest.approx(math.log(high / low) * (0.75 - 0.1))
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])

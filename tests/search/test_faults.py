@@ -313,19 +313,20 @@ def test_drivers_killed_at_many_moments(
     rng = random.Random(0)
     server: Server | None = request.getfixturevalue("server") if storage == "postgresql" else None
     cluster: Cluster | None = request.getfixturevalue("cluster") if backend == "ray" else None
-    arguments = [*SEARCH, "workers=2", "train.epochs=60", "trials=60", f"backend={backend}", "backend.retries=9"]
+    arguments = [*SEARCH, "workers=2", "train.epochs=60", f"backend={backend}", "backend.retries=9"]
     arguments += [f"backend.address={cluster.address}"] if cluster else []
     arguments += [f"storage={server.url}"] if server else []
     tally = Tally(home / "results" / "quick", server.url if server else None)
+    endless = "trials=100"  # more than there is time for
     for kill in range(kills):
-        process = start(home, *arguments)
+        process = start(home, *arguments, endless)
         if kill > 1:  # the first ones hit start-up
             until(tally.has_moved, process, pause_s=0.5)
         time.sleep(rng.uniform(0, 10 if kill <= 1 else 0.5))
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
         tally.note()
-    process = start(home, *arguments)
+    process = start(home, *arguments, endless)
     until(tally.has_moved, process, pause_s=0.5)
     tally.note(0)
     if cluster:
@@ -339,13 +340,14 @@ def test_drivers_killed_at_many_moments(
         tally.note()
     until(tally.has_moved, process, pause_s=0.5)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     assert "starts again: worker lost" in out or not cluster
     assert "the storage is back" in out or not server
     tally.note()
-    run(home, *arguments)
-    tally.conclude(f"{backend}, {storage}", trials=60)
+    trials = sum("duplicate_of" not in t.user_attrs for t in tally.trials())
+    run(home, *arguments, f"trials={trials}")
+    tally.conclude(f"{backend}, {storage}", trials=trials)
 
 
 @pytest.mark.slow
@@ -364,8 +366,9 @@ def test_a_driver_takes_over_what_another_one_that_was_killed_leaves_behind(home
         return {attributes["driver"] for attributes in finished if "driver" in attributes}
 
     until(lambda: len(drivers()) == 2, second)
+    assert first.poll() is None
     first.kill()
-    first.communicate()
+    first.communicate(timeout=60)
     tally.note()
     server.kill()
     time.sleep(10)

@@ -333,7 +333,8 @@ def _by_height(info: FrontInfo) -> tuple[list[float], list[float]]:
     if not seen:
         return [], []
     first, third = np.quantile(seen, [0.25, 0.75])
-    fence = first - 3 * (third - first)  # Tukey's outer fence
+    # Tukey's outer fence; where most are alike, what is near them stays: the axis shows 0.02 anyway
+    fence = first - max(3 * (third - first), 0.02)
     shown = bisect_left(seen, min([fence, *named]))
     return seen[:shown], seen[shown:]
 

@@ -139,10 +139,13 @@ def test_what_hangs_is_ended(data: Data, start: Start) -> None:
 def test_it_closes_while_a_trial_ends(data: Data, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Ctrl-C, which ends the actors as well: Tune hears of one just when the driver ends all of them."""
     backend = start(data)
+    assert isinstance(backend, RayBackend)
     for number in range(2):
         backend.start(make_job(number, epochs=1_000_000))
-    while len(backend._door.running()) < 2 or not backend.wait(0.5):  # type: ignore[attr-defined]
-        pass
+    deadline = time.monotonic() + 120
+    while sum(running.started is not None for running in backend._door.running()) < 2:
+        assert time.monotonic() < deadline
+        backend.wait(0.5)
     heard, closing, kill, last_words = threading.Event(), threading.Event(), ray.kill, search.backends.ray._last_words
 
     def hear(trial: Any) -> str:
@@ -156,10 +159,12 @@ def test_it_closes_while_a_trial_ends(data: Data, start: Start, monkeypatch: pyt
         time.sleep(1)
 
     monkeypatch.setattr(search.backends.ray, "_last_words", hear)
-    kill(backend._door.running()[0].actor)  # type: ignore[attr-defined]
+    kill(backend._door.running()[0].actor)
     assert heard.wait(60)
     monkeypatch.setattr(ray, "kill", end)
     backend.close()
+    assert backend._door.failure == "Ray Tune has ended"  # and not of an error
+    assert not backend._thread.is_alive()
 
 
 def test_what_diverges_or_takes_too_much_memory_fails_alone(data: Data, start: Start) -> None:

@@ -112,7 +112,7 @@ def test_a_new_trial_is_shown_at_once_and_nothing_a_reader_did_is_lost(
 
     number = go_on(study)
     drawn = f"{chart('front')}.data.flatMap(t => t.customdata ?? []).includes({number})"
-    page.wait_for_function(drawn, timeout=5000)
+    page.wait_for_function(drawn)
     numbers = "[...document.querySelectorAll('[data-table=trials] tbody button')].map(b => Number(b.textContent))"
     page.wait_for_function(f"{numbers}.includes({number})")
     trials = Studies(results).page("a-seed=0").record.trials
@@ -155,9 +155,9 @@ def test_studies_are_compared_and_hostile_names_are_text(
     assert cells == list(searches)
 
     go_on(searches["a-seed=1"])
-    page.wait_for_function(
-        f"{plots.format('bands')}.length > 0 && document.querySelector('#figures').innerText.includes('15')"
-    )
+    row = "[...document.querySelectorAll('#figures tbody tr')].find(r => r.innerText.includes('a-seed=1'))"
+    (now,) = gather_comparison([Studies(results).page("a-seed=1").record]).studies
+    page.wait_for_function(f"{row}?.cells[1].innerText === '{now.num_trials}'")
     page.get_by_role("button", name=HOSTILE, exact=True).click()
     page.wait_for_selector("[data-chart=front] .main-svg", state="attached")
     assert page.inner_text("#study h1") == HOSTILE

@@ -178,6 +178,14 @@ def test_what_lies_far_below_does_not_flatten_the_front() -> None:
     assert accuracy_range(gather_front(trials_frame([*rows, *cheap[1:]], []), INFO))[0] < 0.2
 
 
+def test_where_most_are_alike_what_is_near_them_is_shown() -> None:
+    rows = [{"number": i, "state": "complete", "accuracy": 0.99, "flops": 100} for i in range(30)]
+    rows += [{"number": 30 + i, "state": "complete", "accuracy": 0.98, "flops": 200} for i in range(5)]
+    info = gather_front(trials_frame(rows, []), INFO)
+    assert accuracy_range(info)[0] < 0.98
+    assert not draw_front(info).layout.annotations
+
+
 def test_a_study_without_trials_can_be_drawn() -> None:
     info = gather_front(trials_frame([], []), INFO)
     assert sum(len(trace.x) for trace in draw_front(info).data) == 0
