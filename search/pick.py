@@ -130,6 +130,8 @@ def read_objective(study: StoredStudy, given: Mapping[str, Any]) -> Objective:
         raise InputError(
             f"objective.cost: the study '{study.name}' knows no {objective.cost}; valid: {', '.join(study.costs)}"
         )
+    if objective.cost == study.info.objective.cost:
+        return objective.resolve(study.info.cost_range)
     return objective.resolve(study.trials[objective.cost].dropna().astype(float))
 
 

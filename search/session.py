@@ -48,7 +48,7 @@ from search.storage import (
 from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
-from search.warm_start import read_earlier
+from search.warm_start import open_earlier, read_earlier
 from spaces import InputError, SearchSpace
 
 LATENCY_TABLE = "latency_table"
@@ -128,6 +128,8 @@ def check_parts(config: RunConfig) -> Parts:
     sampler = make_sampler(config.sampler, config.seed)
     if config.warm_start and not isinstance(sampler, CostAwareSampler):
         raise InputError("warm_start: only sampler=cost_aware learns from earlier studies")
+    for entry in config.warm_start:
+        open_earlier(entry, Path(config.results_dir) / config.study, config.storage)
     data = load(config.data)
     space = make_space(config, data)
     check_rungs(fidelity, space)
@@ -313,7 +315,7 @@ def measure_front(study: Study, target: Target, console: Console) -> None:
     numbers = sorted({int(number) for members in fronts for number in members["number"]})
     wanted = study.not_measured(numbers)
     where = in_words(target.identity)
-    with MeasuringBar(console, "networks of the front", where) as bar:
+    with MeasuringBar(console, "networks of the fronts", where) as bar:
         bar.update(Measured(0, len(wanted), 0))
         unsteady = 0
         for done, (architecture, measured) in enumerate(target.measure(wanted), 1):

@@ -46,6 +46,7 @@ from search.training import Diverged, Epoch, OutOfMemory, check_settings, evalua
 from spaces import Architecture, InputError, build, cost
 from spaces.errors import did_you_mean
 from spaces.memory import activation_bytes
+from spaces.reference import read_yaml
 
 NETWORK = "network.yaml"
 """The trained network, beside its weights."""
@@ -195,6 +196,11 @@ def take_up(folder: Path, wanted: TrainingRecord) -> TrainingRecord:
     """
     known = read_record(folder)
     if known is None:
+        begun = any(folder.glob("*.checkpoint")) and (folder / NETWORK).exists()
+        if begun and read_yaml(folder / NETWORK) != wanted.architecture:
+            raise InputError(
+                f"{folder} holds the beginning of another network's training; choose a folder for this one by folder=PATH"
+            )
         return wanted
     before, now = flat(known.identity), flat(wanted.identity)
     changes = [

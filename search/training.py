@@ -173,7 +173,8 @@ class _Run:
             known = saved if isinstance(saved, Mapping) else {}
             other = [key for key, value in self.identity.items() if known.get(key) != value]
             raise InputError(
-                f"{where} is the checkpoint of a training with other {' and '.join(other)}; delete it to begin anew"
+                f"{where} is the checkpoint of a training with another {' and another '.join(other)}; "
+                "delete it to begin anew"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

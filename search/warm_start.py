@@ -41,10 +41,7 @@ def read_earlier(
     """
     said, everything = [], []
     for entry in entries:
-        place = Path(entry) if "/" in entry else folder.parent / entry
-        if place == folder:
-            raise InputError(f"warm_start: '{entry}' is this study itself; it goes on with what it knows")
-        study = _open(place, None if "/" in entry else storage)
+        study = open_earlier(entry, folder, storage)
         trials = [*_complete(study)]
         found = [*_earlier(study, trials, space, config)]
         if not found:
@@ -59,9 +56,22 @@ def read_earlier(
     return everything, said
 
 
-def _open(folder: Path, storage: str | None) -> optuna.Study:
+def open_earlier(entry: str, folder: Path, storage: str | None) -> optuna.Study:
+    """An earlier study.
+
+    Args:
+        entry: its name, beside this one, or its folder.
+        folder: this study's.
+        storage: as for `read_earlier`.
+
+    Raises:
+        InputError: there is none, or it is this one.
+    """
+    place = Path(entry) if "/" in entry else folder.parent / entry
+    if place == folder:
+        raise InputError(f"warm_start: '{entry}' is this study itself; it goes on with what it knows")
     try:
-        return open_study(folder, storage, folder.name)
+        return open_study(place, None if "/" in entry else storage, place.name)
     except InputError as error:
         raise InputError(f"warm_start: {str(error).removeprefix('study: ')}") from error
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
 # This module imports nothing heavy: a command calls `start_server` before its own imports, which take as long.
@@ -22,8 +22,9 @@ def start_server() -> None:
     if not _has_server():
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
-    # Ctrl-C reaches the whole process group; the server would end in a traceback while it still imports
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # before signals are blocked: where the server starts it, that unblocks them
+    # Ctrl-C, and the SIGTERM of `timeout`, reach the whole process group; the driver decides what ends
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         forkserver.ensure_running()
     finally:

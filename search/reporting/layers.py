@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from html import escape
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
+from rich.console import Console
 from rich.table import Table
 
 from search.latency.measuring import Measurement
@@ -155,13 +157,20 @@ class Profile:
                 data["latency"] |= known
         return {**data, "layers": layers}
 
-    def write_page(self, path: Path) -> None:
+    def __str__(self) -> str:
+        """The table as text that nothing is cut from."""
+        text = StringIO()
+        console = Console(file=text, width=1000)
+        console.print(self.table(), width=console.measure(self.table()).maximum)
+        return text.getvalue()
+
+    def write_page(self, path: str | Path) -> None:
         """Writes a page of the profile: one HTML file that asks the network for nothing.
 
         Raises:
             OSError: the file cannot be written.
         """
-        replace_file(path, _page(self))
+        replace_file(Path(path), _page(self))
 
 
 def describe_latency(latency: Latency) -> str:

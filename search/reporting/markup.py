@@ -71,7 +71,7 @@ def _facts(trials: pd.DataFrame, info: StudyInfo) -> list[tuple[str, str, str]]:
     counts = count_states(trials)
     states = ", ".join(unbroken(f"{count} {STATE_WORDS[state]}") for state, count in counts.items())
     cost, high = info.objective.cost, info.cost_range[1]
-    best, members = best_trial(trials), front(trials, cost)
+    best, members = best_trial(trials, cost), front(trials, cost)
     reached = "no trial is complete yet" if best is None else f"trial {best['number']}, {_costs_of(best, cost)}"
     spread = "" if members.empty else unbroken(readable_cost(cost, members[cost].iloc[-1]))
     if len(members) > 1:

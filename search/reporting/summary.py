@@ -99,7 +99,7 @@ def _failures(trials: pd.DataFrame) -> list[Text]:
 
 def _headline(trials: pd.DataFrame, info: StudyInfo) -> Text:
     counts = ", ".join(f"{count} {STATE_WORDS[state]}" for state, count in count_states(trials).items())
-    best = best_trial(trials)
+    best = best_trial(trials, info.objective.cost)
     found = "" if best is None else f"; best accuracy {_accuracy(best)} (trial {best['number']})"
     volume = f"; hypervolume {table_hypervolume(trials, info):.4g}"
     return Text.assemble((info.name, "bold"), f": {counts or 'no trials'}{found}{volume}")

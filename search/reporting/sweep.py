@@ -33,7 +33,7 @@ def sweep_frame(studies: Sequence[tuple[pd.DataFrame, StudyInfo]]) -> pd.DataFra
     """
     rows = []
     for trials, info in studies:
-        counts, best = count_states(trials), best_trial(trials)
+        counts, best = count_states(trials), best_trial(trials, info.objective.cost)
         rows.append(
             {
                 "study": info.name,
@@ -63,7 +63,8 @@ def sweep_summary(frame: pd.DataFrame, place: str) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.title = Text(f"{len(frame)} studies", style="bold")
     for name, head in _HEADS.items():
-        table.add_column(head, justify="left" if name == "study" else "right", overflow="fold")
+        is_name = name == "study"
+        table.add_column(head, justify="left" if is_name else "right", overflow="fold", no_wrap=not is_name)
     for row in frame.to_dict("records"):
         found = not pd.isna(row["best_accuracy"])
         table.add_row(

@@ -184,10 +184,12 @@ def count_states(trials: pd.DataFrame) -> dict[str, int]:
     return {state: counts[state] for state in (*STATES, "duplicate") if counts[state]}
 
 
-def best_trial(trials: pd.DataFrame) -> "pd.Series[Any] | None":
-    """The complete trial of the greatest accuracy, confirmed where it is, the first of equals; None where none is complete."""
+def best_trial(trials: pd.DataFrame, cost: str) -> "pd.Series[Any] | None":
+    """The complete trial of the greatest accuracy, confirmed where it is, of equals the cheapest; None where none is complete."""
     complete = completed(trials[trials["accuracy"].notna()])
-    return None if complete.empty else complete.iloc[int(judged(complete).argmax())]
+    if complete.empty:
+        return None
+    return complete.iloc[int(np.lexsort((floats(complete, cost), -judged(complete)))[0])]
 
 
 def table_hypervolume(trials: pd.DataFrame, info: StudyInfo) -> float:

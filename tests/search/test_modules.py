@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,19 @@ def test_a_page_holds_the_profile_and_asks_the_network_for_nothing(tmp_path: Pat
     assert text.count("<tr>") == 1 + len(profile.rows) + 1
     assert 'src="http' not in text
     assert 'href="http' not in text
+
+
+def test_the_example_in_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "profile_module" in code]
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    said = capsys.readouterr().out
+    for whole in ("Conv2d", "AdaptiveAvgPool2d", "measured (ms)"):
+        assert whole in said
+    assert (tmp_path / "network.html").exists()
 
 
 class Positions(nn.Module):

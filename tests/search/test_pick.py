@@ -131,6 +131,7 @@ def test_by_reward_weighs_cost_against_accuracy(
     assert f"reward {reward.max():.4g}." in " ".join(capsys.readouterr().out.split())
     assert run(monkeypatch, "study=done", "by=reward") == 0, "the study's own reward"
     assert picked(folder / "pick.yaml") == done.trials.loc[done.trials["reward"].idxmax()]["digest"]
+    assert f"reward {done.trials['reward'].max():.4g}." in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

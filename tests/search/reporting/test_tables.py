@@ -60,12 +60,23 @@ def test_front_of_nothing_is_an_empty_table(trials: pd.DataFrame) -> None:
     assert front(trials[trials["state"] == "failed"], "flops").empty
 
 
+def test_of_equals_the_cheapest_is_the_best() -> None:
+    rows = [
+        {"number": number, "state": "complete", "accuracy": 0.9, "flops": flops, "params": 10 - flops}
+        for number, flops in enumerate((3, 2, 2))
+    ]
+    for cost, number in (("flops", 1), ("params", 0)):
+        best = best_trial(trials_frame(rows, []), cost)
+        assert best is not None
+        assert best["number"] == number
+
+
 def test_the_best_and_the_counts(trials: pd.DataFrame) -> None:
-    best = best_trial(trials)
+    best = best_trial(trials, "flops")
     assert best is not None
     assert best["number"] == 0
-    assert best_trial(trials[trials["state"] != "complete"]) is None
-    assert best_trial(trials[trials["number"] == 5]) is None  # its original is the one to name
+    assert best_trial(trials[trials["state"] != "complete"], "flops") is None
+    assert best_trial(trials[trials["number"] == 5], "flops") is None  # its original is the one to name
     assert count_states(trials) == {"complete": 5, "stopped": 1, "failed": 1, "running": 1, "duplicate": 3}
     assert known_costs(trials) == ["flops", "params"]
 
