@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -281,11 +282,22 @@ def find_open(data: Any, where: str) -> str | None:
     return next((path for path in paths if path is not None), None)
 
 
+def _check_form(data: Mapping[str, Any], where: str) -> None:
+    """Raises InputError for an open value whose form is misspelt: elsewhere it would be called no number."""
+    others = [key for key in data if key not in ("name", "log")]
+    if len(others) != 1 or not isinstance(data[others[0]], list | tuple):
+        return
+    near = get_close_matches(str(others[0]), FORMS, n=1, cutoff=0.75)
+    if near:
+        raise InputError(f"{where}: unknown key '{others[0]}'; did you mean '{near[0]}'?")
+
+
 def parse_tree(data: Any, where: str) -> Any:
     """`data` with every open value in it, at any depth, replaced by its Choice, Int or Float."""
     if is_open(data):
         return parse_value(data, where)
     if isinstance(data, Mapping):
+        _check_form(data, where)
         return {key: parse_tree(value, f"{where}.{key}" if where else str(key)) for key, value in data.items()}
     if isinstance(data, list | tuple):
         return [parse_tree(value, f"{where}.{i}" if where else str(i)) for i, value in enumerate(data)]

@@ -196,6 +196,10 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(home: Path, monkeypatch
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not (folder / "results.json").exists(), "it was still training"
+    kept = (folder / "network.yaml").read_text()
+    (home / "other.yaml").write_text(yaml.safe_dump({**SMALL, "resolution": 6}))
+    assert run(monkeypatch, train, *arguments, "architecture=other.yaml", f"folder={folder}") == 2
+    assert (folder / "network.yaml").read_text() == kept
     assert run(monkeypatch, train, *arguments) == 0
     assert not list(folder.glob("*.checkpoint"))
     assert run(monkeypatch, train, *arguments, "folder=whole") == 0

@@ -165,6 +165,13 @@ def test_labels_are_short_and_distinct(options, labels):
     assert Choice(options).labels == labels
 
 
+def test_a_misspelt_form_is_named():
+    for written, right in (({"choic": [1, 2]}, "choice"), ({"flaot": [0.1, 1], "log": True}, "float")):
+        with pytest.raises(InputError, match=f"a.b: unknown key '.*'; did you mean '{right}'"):
+            parse_tree({"a": {"b": written}}, "")
+    assert parse_tree({"inputs": ["a"]}, "") == {"inputs": ["a"]}
+
+
 def test_open_values_are_found_at_any_depth():
     tree = parse_tree({"a": [{"b": {"int": [1, 2]}}, 3], 5: {"choice": [1]}}, "")
     assert tree == {"a": [{"b": Int(1, 2)}, 3], 5: Choice((1,))}
