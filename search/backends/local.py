@@ -207,7 +207,10 @@ class _Worker:
 
 def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str, memory_mb: float | None) -> None:
     """The life of a worker: a job at a time until the driver is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole process group; the driver decides
+        signal.signal(number, signal.SIG_IGN)
+    # the server blocks them; processes that decode images are ended by SIGTERM
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=_end_with_driver, args=(folder,), daemon=True).start()
     torch.set_num_threads(1)
     try:
