@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
@@ -23,10 +25,19 @@ def start_server() -> None:
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     resource_tracker.ensure_running()  # before signals are blocked: where the server starts it, that unblocks them
-    # Ctrl-C, and the SIGTERM of `timeout`, reach the whole process group; the driver decides what ends
+    with deaf():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that are started here do not hear Ctrl-C and SIGTERM.
+
+    A terminal, `timeout` and batch systems send them to the whole process group; the driver decides what ends.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        forkserver.ensure_running()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

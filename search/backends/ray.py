@@ -39,6 +39,7 @@ from search.backends.base import (
     Lost,
     overdue,
 )
+from search.backends.processes import deaf
 from search.backends.ray_worker import RayWorker
 from search.backends.scratch import Scratch
 from search.data import Data
@@ -482,7 +483,7 @@ def _initialize(settings: BackendSettings, workers: int | None, imports: Sequenc
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if settings.address is None:
-            with _modules_on_path():
+            with _modules_on_path(), deaf():
                 ray.init(
                     address="local",
                     # more workers than there are cores are the user's wish
