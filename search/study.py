@@ -417,7 +417,8 @@ class Study:
                 if driver in alive and driver != self._leases.name:
                     elsewhere += "duplicate_of" not in attributes
                     if "digest" in attributes:  # else it is still being proposed
-                        self._evaluated.setdefault(self._candidate_of(trial).digest, number)
+                        first = attributes.get("duplicate_of", number)
+                        self._evaluated.setdefault(self._candidate_of(trial).digest, first)
                 else:  # its driver is dead, or a write of this one failed half-way
                     self._requeue(trial._trial_id)
                     if driver is not None and driver != self._leases.name:

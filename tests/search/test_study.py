@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from search.leases import Alone
 from search.ledger import Ledger
 from search.objective import Objective
 from search.outcome import Outcome
@@ -220,6 +221,31 @@ def test_a_copy_whose_turn_comes_first_stays_a_copy(storage: BaseStorage) -> Non
     assert copy.user_attrs["duplicate_of"] == 1
     assert "duplicate_of" not in original.user_attrs
     assert (study.num_done, study.num_duplicates) == (1, 1)
+
+
+def test_an_original_is_no_copy_of_a_copy_that_another_driver_has(storage: BaseStorage) -> None:
+    """Else each of the two would wait for the other: nobody would train their network."""
+
+    class Shared(Alone):
+        shared = True
+
+        def alive(self) -> set[str]:
+            return {self.name, "other"}
+
+    first = open_study(space_of_two(), storage, trials=1)
+    assert first.ask() is not None
+    first.release()
+    (original,) = storage.get_all_trials(first._study_id)
+    copy = storage.create_new_trial(first._study_id, original)
+    storage.set_trial_state_values(copy, TrialState.RUNNING)
+    for key, value in (("duplicate_of", 0), ("driver", "other")):
+        storage.set_trial_user_attr(copy, key, value)
+    study = Study(space_of_two(), Objective(), RandomSampler(seed=0), storage, trials=1, leases=Shared())
+    proposal = study.ask()
+    assert proposal is not None
+    assert proposal.number == 0
+    assert study.tell(0, instant_outcome(proposal))
+    assert "duplicate_of" not in storage.get_trial(original._trial_id).user_attrs
 
 
 def test_a_description_that_could_not_be_written_is_made_again(
