@@ -202,6 +202,8 @@ class Tally:
         )
         assert (self.lost, duplicated) == (0, 0)
         assert [t.state for t in originals] == [TrialState.COMPLETE] * trials
+        copies = [t for t in self.trials() if "duplicate_of" in t.user_attrs]
+        assert {t.user_attrs["duplicate_of"] for t in copies} <= {t.number for t in originals}
 
 
 def test_a_lost_node_and_a_killed_worker_cost_no_trial(home: Path, cluster: Cluster) -> None:
