@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost, out_of_memory
+from search.backends.processes import SIGNALS
 from search.confirm import seeds_after
 from search.fidelity import Curve, Fidelity, Full
 from search.objective import front_points, reference_point
@@ -73,15 +74,13 @@ class _Interruption:
     The loop looks at `requested` between two steps. The third signal no longer waits for that: something must have got stuck.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self) -> None:
         self._num_signals = 0
         self._held = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Interruption:
-        self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -287,9 +287,8 @@ def _check_form(data: Mapping[str, Any], where: str) -> None:
     others = [key for key in data if key not in ("name", "log")]
     if len(others) != 1 or not isinstance(data[others[0]], list | tuple):
         return
-    near = get_close_matches(str(others[0]), FORMS, n=1, cutoff=0.75)
-    if near:
-        raise InputError(f"{where}: unknown key '{others[0]}'; did you mean '{near[0]}'?")
+    if get_close_matches(str(others[0]), FORMS, cutoff=0.75):
+        raise InputError(f"{where}: unknown key '{others[0]}'{did_you_mean(others[0], FORMS)}")
 
 
 def parse_tree(data: Any, where: str) -> Any:

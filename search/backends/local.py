@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from search.backends.base import EpochDone, Event, Finished, Job, Lost, choose_device, evaluate, limit_memory, overdue
-from search.backends.processes import make_context
+from search.backends.processes import SIGNALS, make_context
 from search.config import import_user_modules
 from search.data import Data
 from search.training import Epoch
@@ -207,10 +207,10 @@ class _Worker:
 
 def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str, memory_mb: float | None) -> None:
     """The life of a worker: a job at a time until the driver is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole process group; the driver decides
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # the server blocks them; processes that decode images are ended by SIGTERM
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_end_with_driver, args=(folder,), daemon=True).start()
     torch.set_num_threads(1)
     try:

@@ -13,6 +13,8 @@ from multiprocessing.context import BaseContext
 
 # This module imports nothing heavy: a command calls `start_server` before its own imports, which take as long.
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What ends a search: a terminal, `timeout` and batch systems send them to the whole process group, and the driver decides."""
 PRELOADED = ["search.backends.local"]
 """What the server imports, and so every worker has: all that training needs."""
 _LONGEST_FOLDER = 70
@@ -31,11 +33,8 @@ def start_server() -> None:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Processes that are started here do not hear Ctrl-C and SIGTERM.
-
-    A terminal, `timeout` and batch systems send them to the whole process group; the driver decides what ends.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Processes that are started here do not hear `SIGNALS`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:

@@ -159,9 +159,9 @@ class Profile:
 
     def __str__(self) -> str:
         """The table as text that nothing is cut from."""
-        text = StringIO()
+        table, text = self.table(), StringIO()
         console = Console(file=text, width=1000)
-        console.print(self.table(), width=console.measure(self.table()).maximum)
+        console.print(table, width=console.measure(table).maximum)
         return text.getvalue()
 
     def write_page(self, path: str | Path) -> None:

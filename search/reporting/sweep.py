@@ -63,8 +63,7 @@ def sweep_summary(frame: pd.DataFrame, place: str) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.title = Text(f"{len(frame)} studies", style="bold")
     for name, head in _HEADS.items():
-        is_name = name == "study"
-        table.add_column(head, justify="left" if is_name else "right", overflow="fold", no_wrap=not is_name)
+        table.add_column(head, justify="left" if name == "study" else "right", overflow="fold")
     for row in frame.to_dict("records"):
         found = not pd.isna(row["best_accuracy"])
         table.add_row(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,3 +42,10 @@ def instant_outcome(proposal: Proposal) -> Outcome:
     digest = int(proposal.candidate.architecture.digest, 16)
     accuracy = 1 - 1 / (1 + proposal.costs["flops"] / 3e4) - (digest % 97) / 1000
     return Outcome("complete", max(0.0, accuracy), None, 1, 0.0, (max(0.0, accuracy),))
+
+
+def readme_example(word: str) -> str:
+    """The README's Python example in which a word stands."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if word in code]
+    return str(example)

@@ -19,7 +19,9 @@ from search.enqueue import Enqueued
 from search.fidelity import Curve
 from search.objective import Objective
 from search.outcome import Outcome
+from search.records import read_study
 from search.reporting.progress import Ended, Status
+from search.reporting.tables import front
 from search.study import Study
 from search.training import Epoch
 from spaces import InputError, SearchSpace, decode
@@ -114,6 +116,7 @@ def test_networks_below_the_lowest_target_count_for_the_front(small_space: Searc
     costs = [trial.user_attrs["flops"] for trial in study.optuna_study.trials]
     assert costs[0] < costs[1] < low
     assert seen[-1].front_size == 2
+    assert len(front(read_study(study.optuna_study)[0], "flops")) == 2
     assert seen[-1].hypervolume == pytest.approx(math.log(high / low) * (0.75 - 0.1))
 
 

@@ -11,9 +11,7 @@ import pytest
 
 from search import Objective, find_front, load_study
 from spaces import Architecture, InputError, SearchSpace, cost
-from tests.search.conftest import SMALL
-
-README = Path(__file__).resolve().parents[2] / "README.md"
+from tests.search.conftest import SMALL, readme_example
 
 
 def accuracy(architecture: Architecture) -> float:
@@ -89,8 +87,7 @@ def test_a_space_smaller_than_the_search_ends_it_with_a_warning() -> None:
 
 
 def test_the_example_in_the_readme_runs() -> None:
-    (example,) = [code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "find_front" in code]
     names: dict[str, Any] = {}
-    exec(example, names)
+    exec(readme_example("find_front"), names)
     assert len(names["study"].trials) >= 50
     assert len(names["study"].front()) > 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from search.modules import profile_module
 from search.reporting.layers import Profile
 from spaces import InputError, build, cost, network
 from spaces.memory import activation_bytes, memory_access
+from tests.search.conftest import readme_example
 
 
 class Own(nn.Module):
@@ -86,10 +86,8 @@ def test_a_page_holds_the_profile_and_asks_the_network_for_nothing(tmp_path: Pat
 def test_the_example_in_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "profile_module" in code]
     monkeypatch.chdir(tmp_path)
-    exec(example, {})
+    exec(readme_example("profile_module"), {})
     said = capsys.readouterr().out
     for whole in ("Conv2d", "AdaptiveAvgPool2d", "measured (ms)"):
         assert whole in said
