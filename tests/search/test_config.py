@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -454,6 +456,24 @@ def test_command_turns_ends_into_statuses(conf: Path) -> None:
     assert run_command(lambda config: 3, dict, description="", conf=conf, argv=[]) == 3
     with pytest.raises(ZeroDivisionError):
         run_command(broken, dict, description="", conf=conf, argv=[])
+
+
+def test_ctrl_c_amid_a_destructor_ends_the_command(conf: Path) -> None:
+    """Python drops what a destructor raises, as it does in a weak reference's callback."""
+
+    class Destroyed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted(config: dict[str, Any]) -> None:
+        Destroyed()
+        time.sleep(60)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run_command(interrupted, dict, description="", conf=conf, argv=[]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_help_shows_what_can_be_given(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
