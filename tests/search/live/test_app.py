@@ -112,7 +112,7 @@ def test_a_new_trial_is_shown_at_once_and_nothing_a_reader_did_is_lost(
 
     number = go_on(study)
     drawn = f"{chart('front')}.data.flatMap(t => t.customdata ?? []).includes({number})"
-    page.wait_for_function(drawn, timeout=5000)
+    page.wait_for_function(drawn)
     numbers = "[...document.querySelectorAll('[data-table=trials] tbody button')].map(b => Number(b.textContent))"
     page.wait_for_function(f"{numbers}.includes({number})")
     trials = Studies(results).page("a-seed=0").record.trials
