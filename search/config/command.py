@@ -12,13 +12,10 @@ import gc
 import importlib
 import io
 import os
-import signal
 import sys
 import textwrap
-import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -29,6 +26,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
 from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
+from search.interrupts import interruptible
 from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
 from spaces.reference import refuse_resolvers
@@ -190,9 +188,9 @@ def run_command(
         if arguments.cfg:
             configs = _compose_raw(arguments, config_name, conf)
             return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
-        with _dropped_interrupts_come_again():
+        with interruptible():
             jobs = [check(config) for config in compose(given, config_name, conf)]
-            statuses = [_run_job(main, job) for job in jobs]
+        statuses = [_run_job(main, job) for job in jobs]
         done = [job for job, status in zip(jobs, statuses) if status == 0]
         if compare is not None and arguments.multirun and done:
             compare(done)
@@ -207,32 +205,12 @@ def run_command(
 def _run_job(main: Callable[[T], int | None], job: T) -> int:
     """The exit status of one job; a mistake in it does not keep others from running."""
     try:
-        return main(job) or 0
+        with interruptible():
+            return main(job) or 0
     except InputError as error:
         study = getattr(job, "study", None)
         print(f"error: {f'{study}: ' if study else ''}{error}", file=sys.stderr)
         return 2
-
-
-@contextmanager
-def _dropped_interrupts_come_again() -> Iterator[None]:
-    """Ctrl-C ends a command also where it falls into a destructor or a weak reference's callback: Python drops what they raise."""
-    before = sys.unraisablehook
-
-    def send_again(dropped: Any) -> None:
-        if not isinstance(dropped.exc_value, KeyboardInterrupt):
-            before(dropped)
-            return
-        # not from here, where it would be dropped once more
-        again = threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-        again.daemon = True
-        again.start()
-
-    sys.unraisablehook = send_again
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
 
 
 def import_user_modules(names: Iterable[str]) -> None:

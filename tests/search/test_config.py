@@ -476,6 +476,28 @@ def test_ctrl_c_amid_a_destructor_ends_the_command(conf: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def test_an_error_that_follows_from_ctrl_c_is_not_told_as_a_mistake(
+    conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where what a library cleans up is half made; and a sweep does not go on with its next job."""
+    started = []
+
+    def interrupted(config: dict[str, Any]) -> None:
+        started.append(config)
+        try:
+            raise KeyboardInterrupt
+        finally:
+            try:
+                {}["half made"]
+            except KeyError as error:
+                raise InputError("config: 'half made'") from error
+
+    assert run_command(interrupted, dict, description="", conf=conf, argv=["-m", "seed=1,2"]) == 130
+    assert run_command(print, interrupted, description="", conf=conf, argv=[]) == 130
+    assert len(started) == 2
+    assert capsys.readouterr().err == ""
+
+
 def test_help_shows_what_can_be_given(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(Path.cwd(), {"space/mine": "layers: []"})
     argv = ["--help", "--config-dir", "."]

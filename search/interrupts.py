@@ -1,0 +1,48 @@
+"""Ctrl-C wherever it falls: a KeyboardInterrupt comes between any two instructions, and some lose it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets no Ctrl-C in its block be lost.
+
+    Python drops what a destructor or a weak reference's callback raises: there the signal comes again. Where what a library
+    cleans up fails in its turn, that error takes the place of the interrupt, and would be told as the user's mistake.
+
+    Raises:
+        KeyboardInterrupt: instead of any error that followed from one.
+    """
+    before = sys.unraisablehook
+
+    def send_again(dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            before(dropped)
+            return
+        # not from here, where it would be dropped once more
+        again = threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    except Exception as error:
+        if _follows_from_interrupt(error):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        sys.unraisablehook = before
+
+
+def _follows_from_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
