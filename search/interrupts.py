@@ -12,33 +12,37 @@ from typing import Any
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Lets no Ctrl-C in its block be lost.
+    """Hears a Ctrl-C in its block also where the interrupt is dropped or replaced.
 
     Python drops what a destructor or a weak reference's callback raises: there the signal comes again. Where what a library
     cleans up fails in its turn, that error takes the place of the interrupt, and would be told as the user's mistake.
 
     Raises:
-        KeyboardInterrupt: instead of any error that followed from one.
+        KeyboardInterrupt: an interrupt was dropped, or the block's error followed from one.
     """
     before = sys.unraisablehook
+    again: list[threading.Timer] = []
 
     def send_again(dropped: Any) -> None:
         if not isinstance(dropped.exc_value, KeyboardInterrupt):
             before(dropped)
             return
         # not from here, where it would be dropped once more
-        again = threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-        again.daemon = True
-        again.start()
+        again.append(threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)))
+        again[-1].start()
 
     sys.unraisablehook = send_again
     try:
         yield
+        if again:
+            raise KeyboardInterrupt
     except Exception as error:
-        if _follows_from_interrupt(error):
+        if again or _follows_from_interrupt(error):
             raise KeyboardInterrupt from error
         raise
     finally:
+        for timer in again:
+            timer.cancel()
         sys.unraisablehook = before
 
 

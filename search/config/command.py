@@ -173,7 +173,7 @@ def run_command(
 
     Returns:
         The exit status: 2 after an InputError, 130 after Ctrl-C, else main's (of several jobs, the first that is not 0).
-        Any other exception is a bug and passes.
+        Any other exception is a bug and passes, unless it followed from Ctrl-C.
     """
     # At its end Python would go through all that was imported once more, for a second. What has to be closed is closed by name.
     atexit.register(gc.freeze)
@@ -182,19 +182,19 @@ def run_command(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a sign that is printed
     try:
-        arguments = _read_arguments(given)
-        if arguments.help:
-            return _write(_help(arguments, config_name, conf, description, examples))
-        if arguments.cfg:
-            configs = _compose_raw(arguments, config_name, conf)
-            return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
         with interruptible():
+            arguments = _read_arguments(given)
+            if arguments.help:
+                return _write(_help(arguments, config_name, conf, description, examples))
+            if arguments.cfg:
+                configs = _compose_raw(arguments, config_name, conf)
+                return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
             jobs = [check(config) for config in compose(given, config_name, conf)]
-        statuses = [_run_job(main, job) for job in jobs]
-        done = [job for job, status in zip(jobs, statuses) if status == 0]
-        if compare is not None and arguments.multirun and done:
-            compare(done)
-        return next((status for status in statuses if status), 0)
+            statuses = [_run_job(main, job) for job in jobs]
+            done = [job for job, status in zip(jobs, statuses) if status == 0]
+            if compare is not None and arguments.multirun and done:
+                compare(done)
+            return next((status for status in statuses if status), 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -469,11 +469,17 @@ def test_ctrl_c_amid_a_destructor_ends_the_command(conf: Path) -> None:
         Destroyed()
         time.sleep(60)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    def interrupted_last(config: dict[str, Any]) -> None:
+        Destroyed()
+
+    before, hook = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
     try:
-        assert run_command(interrupted, dict, description="", conf=conf, argv=[]) == 130
+        for main in (interrupted, interrupted_last):
+            assert run_command(main, dict, description="", conf=conf, argv=[]) == 130
+        time.sleep(0.1)  # nothing comes after the command
     finally:
         signal.signal(signal.SIGINT, before)
+    assert sys.unraisablehook is hook
 
 
 def test_an_error_that_follows_from_ctrl_c_is_not_told_as_a_mistake(

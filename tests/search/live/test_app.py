@@ -87,7 +87,7 @@ def opened(browser: Browser, address: str, *names: str, **context: object) -> tu
     return page, wrong
 
 
-def test_a_new_trial_is_shown_at_once_and_nothing_a_reader_did_is_lost(
+def test_a_new_trial_is_shown_and_nothing_a_reader_did_is_lost(
     browser: Browser, address: str, results: Path, searches: dict[str, Study]
 ) -> None:
     page, wrong = opened(browser, address)
