@@ -25,7 +25,7 @@ Watcher = Callable[[Status, Ended | None], None]
 
 def explore(
     study: Study,
-    backend: Backend,
+    start_backend: Callable[[], Backend],
     *,
     seed: int,
     retries: int,
@@ -44,7 +44,7 @@ def explore(
 
     Args:
         study: proposes and records.
-        backend: trains; closed at the end, however it comes.
+        start_backend: starts what trains; closed at the end, however it comes.
         seed: of every training, so that candidates meet the same images in the same order.
         retries: how often a lost trial is started again.
         watch: told where the search stands, and of every trial that ended.
@@ -55,6 +55,8 @@ def explore(
     with _Interruption() as interruption:
         study.say = say or study.say
         study.give_up = lambda: interruption.requested
+        backend = start_backend()  # only now: interrupted amid its start, it would leave workers behind
+        interruption.listen()  # Ray has a handler of its own, which ends the process
         try:
             search = _Search(study, backend, seed, retries, watch, fidelity or Full(), seeds_after(seed, confirm))
             while search.start_jobs(interruption) and not interruption.requested:
@@ -80,12 +82,18 @@ class _Interruption:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Interruption:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.listen()
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Notes signals, whoever else has asked for them."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
 
     @property
     def requested(self) -> bool:

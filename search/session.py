@@ -190,7 +190,7 @@ def search(
     ):
         explore(
             study,
-            make_backend(parts.backend, config.workers, parts.data, config.imports),
+            lambda: make_backend(parts.backend, config.workers, parts.data, config.imports),
             seed=config.seed,
             retries=parts.backend.retries,
             watch=follow(study, progress, tracker),

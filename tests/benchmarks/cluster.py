@@ -253,7 +253,7 @@ def measure_search(
     timed = Timed(sampler)
     study = Study(space, Objective(), sampler, storage, name=name, trials=trials, leases=leases)
     start, cpu = time.perf_counter(), time.process_time()
-    explore(study, backend, seed=0, retries=0, watch=lambda *_: None)
+    explore(study, lambda: backend, seed=0, retries=0, watch=lambda *_: None)
     return Cost(time.perf_counter() - start, time.process_time() - cpu - timed.cpu_s, timed.wall_s)
 
 

@@ -90,7 +90,8 @@ def search(storage: Any, confirm: int, backend: Trainings | None = None, space: 
     space = space or SearchSpace(SMALL, in_channels=1, num_classes=10, resolution=8)
     config = {"objective": {}, "seed": 0}
     study = Study(space, Objective(), RandomSampler(seed=0), storage, trials=20, config=config)
-    explore(study, backend or Trainings(2), seed=0, retries=1, watch=lambda status, ended: None, confirm=confirm)
+    trains = backend or Trainings(2)
+    explore(study, lambda: trains, seed=0, retries=1, watch=lambda status, ended: None, confirm=confirm)
     return study
 
 

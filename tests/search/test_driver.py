@@ -77,7 +77,7 @@ def test_a_search_ends_with_as_many_trials_as_it_shall_have(small_space: SearchS
         seen.append((status, ended))
 
     backend = FakeBackend(2, finish)
-    explore(study, backend, seed=0, retries=1, watch=watch)
+    explore(study, lambda: backend, seed=0, retries=1, watch=watch)
     assert states(study) == [TrialState.COMPLETE] * 9
     assert backend.closed
     ended = [end.number for _, end in seen if end is not None]
@@ -95,7 +95,7 @@ def test_a_free_worker_goes_on_before_the_books_are_kept(small_space: SearchSpac
             assert len(backend.jobs) == 1  # the next was begun before this end was recorded
             assert backend.jobs[0].number != ended.number
 
-    explore(study, backend, seed=0, retries=0, watch=watch)
+    explore(study, lambda: backend, seed=0, retries=0, watch=watch)
     assert study.num_done == 6
 
 
@@ -111,7 +111,7 @@ def test_networks_below_the_lowest_target_count_for_the_front(small_space: Searc
         accuracy = 0.5 + job.number / 4
         return Finished(job.number, Outcome("complete", accuracy, None, 1, 0.1, (accuracy,)))
 
-    explore(study, FakeBackend(1, rise), seed=0, retries=0, watch=lambda status, ended: seen.append(status))
+    explore(study, lambda: FakeBackend(1, rise), seed=0, retries=0, watch=lambda status, ended: seen.append(status))
     low, high = study.reference["cost_range"]["flops"]
     costs = [trial.user_attrs["flops"] for trial in study.optuna_study.trials]
     assert costs[0] < costs[1] < low
@@ -124,7 +124,7 @@ def test_networks_below_the_lowest_target_count_for_the_front(small_space: Searc
 def test_a_lost_trial_is_tried_again_so_often(small_space: SearchSpace, retries: int) -> None:
     study = open_study(small_space, 4)
     lost = FakeBackend(2, lambda job: Lost(job.number, "SIGKILL") if job.number == 1 else finish(job))
-    explore(study, lost, seed=0, retries=retries, watch=lambda status, ended: None)
+    explore(study, lambda: lost, seed=0, retries=retries, watch=lambda status, ended: None)
     assert lost.started.count(1) == 1 + retries
     failed = study.optuna_study.trials[1]
     assert failed.state is TrialState.FAIL
@@ -175,7 +175,9 @@ def test_at_rungs_the_fidelity_says_who_goes_on_and_sees_all_others() -> None:
     space = SearchSpace(SMALL, {"epochs": 3}, in_channels=1, num_classes=10, resolution=8)
     study, fidelity, backend = open_study(space, 5), Rungs(stopped={2, 4}), RungBackend(2)
     seen = []
-    explore(study, backend, seed=0, retries=0, watch=lambda status, ended: seen.append(status), fidelity=fidelity)
+    explore(
+        study, lambda: backend, seed=0, retries=0, watch=lambda status, ended: seen.append(status), fidelity=fidelity
+    )
     trials = [t for t in study.optuna_study.trials if "duplicate_of" not in t.user_attrs]
     assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED", "COMPLETE"]
     assert [t.user_attrs["epochs"] for t in trials] == [3, 1, 3, 1, 3]
@@ -200,7 +202,7 @@ def test_a_stopped_training_that_is_lost_at_its_rung_begins_again() -> None:
             return super().wait(timeout_s)
 
     study, fidelity = open_study(space, 3), Rungs(stopped=set())
-    explore(study, Loses(1), seed=0, retries=1, watch=lambda status, ended: None, fidelity=fidelity)
+    explore(study, lambda: Loses(1), seed=0, retries=1, watch=lambda status, ended: None, fidelity=fidelity)
     assert study.num_done == 3
     assert [len(trial.accuracies) for trial, _ in fidelity.seen] == [1, 1, 1, 1]
 
@@ -220,10 +222,41 @@ def test_an_interruption_leaves_nothing_running_and_handlers_as_they_were(
 
     backend = FakeBackend(2, end)
     with pytest.raises(KeyboardInterrupt):
-        explore(study, backend, seed=0, retries=1, watch=lambda status, ended: None)
+        explore(study, lambda: backend, seed=0, retries=1, watch=lambda status, ended: None)
     assert backend.closed
     assert set(states(study)) == {TrialState.COMPLETE, TrialState.WAITING}
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_amid_the_backends_start_waits_for_it_and_closes_it(
+    small_space: SearchSpace, number: signal.Signals
+) -> None:
+    study, backend = open_study(small_space, 9), FakeBackend(2, finish)
+
+    def start_backend() -> FakeBackend:
+        os.kill(os.getpid(), number)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray, which takes it for itself
+        return backend
+
+    with pytest.raises(KeyboardInterrupt):
+        explore(study, start_backend, seed=0, retries=1, watch=lambda status, ended: None)
+    assert backend.closed
+    assert not backend.started
+
+
+def test_sigterm_is_noted_whatever_the_backend_has_asked_for(small_space: SearchSpace) -> None:
+    def end(job: Job) -> Event:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        return finish(job)
+
+    def start_backend() -> FakeBackend:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return FakeBackend(1, end)
+
+    study = open_study(small_space, 2)
+    explore(study, start_backend, seed=0, retries=0, watch=lambda status, ended: None)
+    assert study.num_done == 2
 
 
 def test_what_breaks_the_backend_ends_the_search_and_queues_its_trials(small_space: SearchSpace) -> None:
@@ -234,6 +267,6 @@ def test_what_breaks_the_backend_ends_the_search_and_queues_its_trials(small_spa
 
     backend = FakeBackend(2, end)
     with pytest.raises(InputError, match="cannot start"):
-        explore(study, backend, seed=0, retries=1, watch=lambda status, ended: None)
+        explore(study, lambda: backend, seed=0, retries=1, watch=lambda status, ended: None)
     assert backend.closed
     assert set(states(study)) == {TrialState.WAITING}
