@@ -56,7 +56,6 @@ def explore(
         study.say = say or study.say
         study.give_up = lambda: interruption.requested
         backend = start_backend()  # only now: interrupted amid its start, it would leave workers behind
-        interruption.listen()  # Ray has a handler of its own, which ends the process
         try:
             search = _Search(study, backend, seed, retries, watch, fidelity or Full(), seeds_after(seed, confirm))
             while search.start_jobs(interruption) and not interruption.requested:
@@ -82,18 +81,12 @@ class _Interruption:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Interruption:
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
-        self.listen()
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-    def listen(self) -> None:
-        """Notes signals, whoever else has asked for them."""
-        for number in SIGNALS:
-            signal.signal(number, self._note)
 
     @property
     def requested(self) -> bool:

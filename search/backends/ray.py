@@ -12,11 +12,12 @@ import importlib.util
 import logging
 import math
 import os
+import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ from search.backends.base import (
     Lost,
     overdue,
 )
-from search.backends.processes import deaf
+from search.backends.processes import SIGNALS, deaf
 from search.backends.ray_worker import RayWorker
 from search.backends.scratch import Scratch
 from search.data import Data
@@ -483,7 +484,7 @@ def _initialize(settings: BackendSettings, workers: int | None, imports: Sequenc
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if settings.address is None:
-            with _modules_on_path(), deaf():
+            with _modules_on_path(), deaf(), _handlers_kept():
                 ray.init(
                     address="local",
                     # more workers than there are cores are the user's wish
@@ -539,7 +540,18 @@ def _modules(imports: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _modules_on_path() -> Any:
+def _handlers_kept() -> Iterator[None]:
+    """Ray's own handler of SIGTERM, which ends the process in a crash report, does not stay."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _modules_on_path() -> Iterator[None]:
     """What this process can import, the processes that it starts can too."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.getcwd(), *filter(None, sys.path)])

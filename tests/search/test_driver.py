@@ -245,20 +245,6 @@ def test_an_interruption_amid_the_backends_start_waits_for_it_and_closes_it(
     assert not backend.started
 
 
-def test_sigterm_is_noted_whatever_the_backend_has_asked_for(small_space: SearchSpace) -> None:
-    def end(job: Job) -> Event:
-        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-        return finish(job)
-
-    def start_backend() -> FakeBackend:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return FakeBackend(1, end)
-
-    study = open_study(small_space, 2)
-    explore(study, start_backend, seed=0, retries=0, watch=lambda status, ended: None)
-    assert study.num_done == 2
-
-
 def test_what_breaks_the_backend_ends_the_search_and_queues_its_trials(small_space: SearchSpace) -> None:
     study = open_study(small_space, 9)
 

@@ -253,6 +253,17 @@ def test_an_interrupted_search_on_ray_goes_on_where_it_was(home: Path, number: s
     assert [(t.params, t.values) for t in tally.trials()] == [(t.params, t.values) for t in local]
 
 
+def test_sigterm_amid_the_start_of_ray_ends_a_search_in_order(home: Path) -> None:
+    process = start(home, *SEARCH, "trials=30", "workers=1", "backend=ray")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: any("gcs_server" in command_of(int(pid)) for pid in children.read_text().split()), process)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    assert "SIGTERM received" not in out + err
+
+
 def test_a_driver_is_refused_without_the_clusters_token_or_room_for_a_trial(
     home: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
