@@ -236,7 +236,6 @@ def test_an_interruption_amid_the_backends_start_waits_for_it_and_closes_it(
 
     def start_backend() -> FakeBackend:
         os.kill(os.getpid(), number)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray, which takes it for itself
         return backend
 
     with pytest.raises(KeyboardInterrupt):
