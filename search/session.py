@@ -34,6 +34,7 @@ from search.reporting.files import replace_file
 from search.reporting.measuring import MeasuringBar
 from search.reporting.progress import Ended, Progress, Status
 from search.samplers import make_sampler
+from search.samplers.base import Earlier
 from search.samplers.cost_aware import CostAwareSampler
 from search.storage import (
     attributes,
@@ -48,7 +49,7 @@ from search.storage import (
 from search.study import Study
 from search.trackers import NoTracker, Tracker, check_tracker, open_tracker
 from search.training import check_settings
-from search.warm_start import open_earlier, read_earlier
+from search.warm_start import read_earlier
 from spaces import InputError, SearchSpace
 
 LATENCY_TABLE = "latency_table"
@@ -73,6 +74,8 @@ class Parts(NamedTuple):
     data: Data
     space: SearchSpace
     enqueued: Sequence[Enqueued]
+    earlier: Sequence[Earlier]
+    said_of_earlier: Sequence[str]
 
 
 def run(config: RunConfig) -> int:
@@ -128,15 +131,16 @@ def check_parts(config: RunConfig) -> Parts:
     sampler = make_sampler(config.sampler, config.seed)
     if config.warm_start and not isinstance(sampler, CostAwareSampler):
         raise InputError("warm_start: only sampler=cost_aware learns from earlier studies")
-    for entry in config.warm_start:
-        open_earlier(entry, Path(config.results_dir) / config.study, config.storage)
     data = load(config.data)
     space = make_space(config, data)
     check_rungs(fidelity, space)
     enqueued = read_networks(
         config.enqueue, in_channels=data.in_channels, num_classes=data.num_classes, resolution=data.resolution
     )
-    return Parts(objective, device, settings, data, space, enqueued)
+    described = describe(config, data, objective, target=None)  # the device makes no difference to accuracies
+    folder = Path(config.results_dir) / config.study
+    earlier, said = read_earlier(space, config.warm_start, folder, config.storage, described)
+    return Parts(objective, device, settings, data, space, enqueued, earlier, said)
 
 
 def open_run(
@@ -153,7 +157,6 @@ def open_run(
         check_limits(objective, space)
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
     described = describe(config, parts.data, objective, target)
-    earlier, said = read_earlier(space, config.warm_start, folder, config.storage, described)
     study = Study(
         space,
         objective,
@@ -167,9 +170,9 @@ def open_run(
         leases=leases,
         enqueued=parts.enqueued,
     )
-    if isinstance(sampler, CostAwareSampler) and earlier:
-        sampler.learn_from(earlier)
-    for line in said:
+    if isinstance(sampler, CostAwareSampler) and parts.earlier:
+        sampler.learn_from(parts.earlier)
+    for line in parts.said_of_earlier:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if objective.limits:
         console.print(f"{study.reference['feasible_share']:.1%} of random architectures keep within the limits.")

@@ -41,7 +41,10 @@ def read_earlier(
     """
     said, everything = [], []
     for entry in entries:
-        study = open_earlier(entry, folder, storage)
+        place = Path(entry) if "/" in entry else folder.parent / entry
+        if place == folder:
+            raise InputError(f"warm_start: '{entry}' is this study itself; it goes on with what it knows")
+        study = _open(place, None if "/" in entry else storage)
         trials = [*_complete(study)]
         found = [*_earlier(study, trials, space, config)]
         if not found:
@@ -56,22 +59,9 @@ def read_earlier(
     return everything, said
 
 
-def open_earlier(entry: str, folder: Path, storage: str | None) -> optuna.Study:
-    """An earlier study.
-
-    Args:
-        entry: its name, beside this one, or its folder.
-        folder: this study's.
-        storage: as for `read_earlier`.
-
-    Raises:
-        InputError: there is none, or it is this one.
-    """
-    place = Path(entry) if "/" in entry else folder.parent / entry
-    if place == folder:
-        raise InputError(f"warm_start: '{entry}' is this study itself; it goes on with what it knows")
+def _open(folder: Path, storage: str | None) -> optuna.Study:
     try:
-        return open_study(place, None if "/" in entry else storage, place.name)
+        return open_study(folder, storage, folder.name)
     except InputError as error:
         raise InputError(f"warm_start: {str(error).removeprefix('study: ')}") from error
 
