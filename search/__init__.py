@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.functions import find_front
-    from search.objective import Objective
-    from search.stored import StoredStudy, load_study
+    from search.api import find_front
+    from search.objective.reward import Objective
+    from search.reporting.stored_study import StoredStudy, load_study
 
 __all__ = ["Objective", "StoredStudy", "find_front", "load_study"]
 
@@ -16,6 +16,8 @@ def __getattr__(name: str) -> Any:
     """Imported when asked for: a command that starts need not wait for what reads studies."""
     if name not in __all__:
         raise AttributeError(f"module 'search' has no attribute '{name}'")
-    from search import functions, objective, stored
+    from search import api as functions
+    from search.objective import reward as objective
+    from search.reporting import stored_study as stored
 
     return getattr({"find_front": functions, "Objective": objective}.get(name, stored), name)

@@ -15,8 +15,8 @@ from rich.console import Console
 from werkzeug.serving import make_server
 
 from search.config import run_command
-from search.live import Studies, make_app
-from search.live.app import LOOPBACK
+from search.reporting.dashboard import Studies, make_app
+from search.reporting.dashboard.app import LOOPBACK
 from spaces import InputError
 from spaces.checks import is_integer
 

@@ -12,17 +12,27 @@ from typing import Any
 
 from rich.console import Console
 
-from search.config import import_user_modules, run_command
+from search.config import run_command
 from search.data import Data, load, load_test
+from search.evaluation.trained_folder import (
+    CARD,
+    RECORD,
+    Training,
+    TrainingRecord,
+    load_network,
+    read_record,
+    take,
+    write_record,
+)
 from search.latency.device import Device, describe, in_words
 from search.latency.measuring import measure
+from search.latency.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.latency.profiler import NETWORK_BUDGET_S
 from search.latency.runtimes import OnnxRuntime
-from search.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.reporting.card import model_card, preprocessing, rounding_in_words
-from search.reporting.files import replace_file
-from search.storage import prepare_folder
-from search.trained import CARD, RECORD, Training, TrainingRecord, load_network, read_record, take, write_record
+from search.system.files import replace_file
+from search.system.user_modules import import_user_modules
+from search.trials.storage import prepare_folder
 from spaces import InputError
 from spaces.errors import did_you_mean
 

@@ -12,16 +12,17 @@ from typing import Any
 
 from rich.console import Console
 
-from search.commands import train_command
-from search.config import import_user_modules, run_command
-from search.objective import Objective
+from search.config import run_command
+from search.config.command_lines import train_command
+from search.objective.reward import Objective
 from search.report import network_file
 from search.reporting.console import make_console
-from search.reporting.files import replace_file
 from search.reporting.layers import Profile
+from search.reporting.stored_study import StoredStudy, load_study
 from search.reporting.tables import completed, judged
 from search.reporting.text import is_missing, percent, readable_cost
-from search.stored import StoredStudy, load_study
+from search.system.files import replace_file
+from search.system.user_modules import import_user_modules
 from spaces import Architecture, InputError
 from spaces.checks import is_number
 from spaces.errors import did_you_mean

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from rich.table import Table as RichTable
 
-from search.config import import_user_modules, run_command
+from search.config import run_command
 from search.latency.bundle import write_bundle
 from search.latency.device import Device, in_words
 from search.latency.guidelines import GUIDELINES, NUM_BLOCKS, SCALES, SIDE, Guideline
@@ -25,6 +25,7 @@ from search.latency.profiler import Profiler, Progress, sample
 from search.latency.table import block_keys
 from search.reporting.console import make_console
 from search.reporting.layers import Latency, Profile
+from search.system.user_modules import import_user_modules
 from spaces import Architecture, InputError, SearchSpace, decode
 from spaces.checks import is_number
 from spaces.errors import did_you_mean

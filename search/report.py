@@ -16,13 +16,13 @@ from rich.console import Console
 from search.config import run_command
 from search.latency.device import in_words
 from search.latency.table import Table
-from search.records import read_record, read_study
-from search.reporting.files import replace_folder
 from search.reporting.page import write_page
+from search.reporting.reading import read_record, read_study
 from search.reporting.summary import print_summary
 from search.reporting.tables import StudyInfo, front, known_costs, write_tables
-from search.storage import lock, open_study, prepare_folder
-from search.study import note_measured
+from search.study.study import note_measured
+from search.system.files import replace_folder
+from search.trials.storage import lock, open_study, prepare_folder
 from spaces.errors import InputError
 
 NETWORK_FILES = f"{'[0-9]' * 4}*-{'[0-9a-f]' * 16}.yaml"

@@ -19,20 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as ProgressBar
 
 from search.backends.base import ACCELERATORS, choose_device
-from search.commands import export_command, written
-from search.config import import_user_modules, run_command
+from search.config import run_command
+from search.config.command_lines import export_command, written
 from search.data import Data, join_training, load, load_test
-from search.latency.device import Device, in_words
-from search.latency.profiler import Profiler
-from search.latency.runtimes import UnsupportedError
-from search.latency.sessions import cpu_model
-from search.profile import chosen_network
-from search.report import network_origin
-from search.reporting.card import model_card, plus_minus
-from search.reporting.files import replace_file
-from search.storage import prepare_folder
-from search.trackers import Tracker, check_tracker, flat, open_tracker
-from search.trained import (
+from search.evaluation.trained_folder import (
     CARD,
     Training,
     TrainingRecord,
@@ -42,7 +32,18 @@ from search.trained import (
     write_record,
     write_weights,
 )
-from search.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
+from search.evaluation.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
+from search.latency.device import Device, in_words
+from search.latency.profiler import Profiler
+from search.latency.runtimes import UnsupportedError
+from search.latency.sessions import cpu_model
+from search.profile import chosen_network
+from search.report import network_origin
+from search.reporting.card import model_card, plus_minus
+from search.reporting.trackers import Tracker, check_tracker, flat, open_tracker
+from search.system.files import replace_file
+from search.system.user_modules import import_user_modules
+from search.trials.storage import prepare_folder
 from spaces import Architecture, InputError, build, cost
 from spaces.errors import did_you_mean
 from spaces.memory import activation_bytes

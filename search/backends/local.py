@@ -22,9 +22,9 @@ import torch
 
 from search.backends.base import EpochDone, Event, Finished, Job, Lost, choose_device, evaluate, limit_memory, overdue
 from search.backends.processes import SIGNALS, make_context
-from search.config import import_user_modules
 from search.data import Data
-from search.training import Epoch
+from search.evaluation.training import Epoch
+from search.system.user_modules import import_user_modules
 from spaces import InputError
 
 MAX_FALSE_STARTS = 3

@@ -9,13 +9,11 @@ grammar of the command line are used.
 import argparse
 import atexit
 import gc
-import importlib
 import io
 import os
 import sys
 import textwrap
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -25,8 +23,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
-from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
-from search.interrupts import interruptible
+from search.config.overrides import Override, apply, check_study_name, default_study_name, read_jobs
+from search.system.secrets import hide_password
+from search.system.signals import interruptible
 from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
 from spaces.reference import refuse_resolvers
@@ -211,31 +210,6 @@ def _run_job(main: Callable[[T], int | None], job: T) -> int:
         study = getattr(job, "study", None)
         print(f"error: {f'{study}: ' if study else ''}{error}", file=sys.stderr)
         return 2
-
-
-def import_user_modules(names: Iterable[str]) -> None:
-    """Import the modules that bring a user's own blocks. The current directory counts, as with `python -m`.
-
-    Raises:
-        InputError: a module that does not exist or cannot be imported, with the reason and the line.
-    """
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.insert(0, os.getcwd())
-    importlib.invalidate_caches()
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise InputError(
-                    f"imports: the module '{name}' needs '{error.name}', which is not installed"
-                ) from error
-            raise InputError(f"imports: there is no module '{name}' in {os.getcwd()} or on Python's path") from error
-        except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            raise InputError(
-                f"imports: the module '{name}' fails: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
-            ) from error
 
 
 class _ArgumentParser(argparse.ArgumentParser):

@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import Override as HydraOverride
 from hydra.core.override_parser.types import Quote, QuotedString, ValueType
 from hydra.errors import HydraException
 
+from search.system.secrets import hide_password
 from spaces.errors import InputError, did_you_mean
 
 OPEN_GROUPS = frozenset({"space", "train", "network"})
@@ -136,18 +137,6 @@ def check_study_name(name: object) -> str:
             "no '.' at its start, at most 200 bytes"
         )
     return name
-
-
-def hide_password(text: str) -> str:
-    """The text, such as a storage's URL, with `***` in place of any password in a URL."""
-    # to the last @ of a word: whoever writes a password with an @ in it means no host; with blanks in it, to the first
-    text = re.sub(r"(://[^:/@\s]*):(?:[^\s]*@|[^@]*@)", r"\1:***@", text)
-    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", text)
-
-
-def without_password(argument: str) -> str:
-    """An argument that can be run as it is printed, by whoever has its password in PGPASSWORD or PGPASSFILE."""
-    return re.sub(r"[?&](?:ssl)?password=\*{3}", "", hide_password(argument).replace(":***@", "@"))
 
 
 def _parse(argument: str) -> HydraOverride:

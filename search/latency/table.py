@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from search.latency.device import IDENTITY
 from search.latency.measuring import Measurement
-from search.reporting.files import replace_file
+from search.system.files import replace_file
 from spaces import BLOCKS, Architecture, Layer, Size, decode
 from spaces.architecture import Options, freeze, thaw
 from spaces.costs import block_cost, input_sizes, layer_costs

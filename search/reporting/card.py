@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from search.reporting.text import COST_WORDS, duration
 
 if TYPE_CHECKING:
-    from search.trained import TrainingRecord
+    from search.evaluation.trained_folder import TrainingRecord
 
 MAX_CLASSES = 30
 """More class names than these are not listed; results.json has them all."""
@@ -112,7 +112,7 @@ def preprocessing(images: Mapping[str, Any], resolution: Sequence[int]) -> list[
     """What is done to an image before it reaches the network, step by step.
 
     Args:
-        images: as `search.trained.describe_images` gives it.
+        images: as `search.evaluation.trained_folder.describe_images` gives it.
         resolution: (height, width) in pixels that the network takes.
     """
     colour = "grey (one channel)" if images["in_channels"] == 1 else "RGB (three channels)"
@@ -187,7 +187,7 @@ def _use(record: TrainingRecord) -> str:
 
 
 def rounding_in_words(rounding: Mapping[str, float]) -> str:
-    """Why a file may differ by more than the usual tolerance: what `search.onnx_file.verify` found of rounding."""
+    """Why a file may differ by more than the usual tolerance: what `search.latency.onnx_file.verify` found of rounding."""
     return (
         f"float32 is no more exact for this network: from PyTorch in float64 the file differs by {rounding['file']:.2g}, "
         f"PyTorch itself by {rounding['torch']:.2g} of the outputs' size"

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.latency.measuring import Measurement
-from search.reporting.files import replace_file
+from search.system.files import replace_file
 from spaces import Architecture, Size, layer_costs
 from spaces.memory import FLOAT32, held_values, layer_accesses
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.commands import export_command, hyperparameters, train_command
+from search.config.command_lines import export_command, hyperparameters, train_command
 from search.reporting.figures import OptionsInfo
 from search.reporting.figures.decisions import short_name
 from search.reporting.markup import cost_name

@@ -38,12 +38,12 @@ from search.reporting.figures import (
 )
 from search.reporting.figures.decisions import LEAST_TRIALS, short_name
 from search.reporting.figures.theme import colours
-from search.reporting.files import replace_file
 from search.reporting.markup import HIDDEN_AT_FIRST, cost_name, facts, front_table, legend
 from search.reporting.model import gather_model
 from search.reporting.record import Record
 from search.reporting.tables import decision_columns, front, known_costs
 from search.reporting.text import describe_objective, plain_value, unbroken
+from search.system.files import replace_file
 
 HERE = Path(__file__).parent
 SCRIPTS = ("network.js", "table.js", "page.js")

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.objective import COSTS, Objective, front_points, reference_point
-from search.pareto import hypervolume, non_dominated
-from search.reporting.files import replace_file
+from search.objective.pareto import hypervolume, non_dominated
+from search.objective.reward import COSTS, Objective, front_points, reference_point
 from search.reporting.text import is_missing
+from search.system.files import replace_file
 
 TRIAL_COLUMNS = {
     "number": "of the trial, from 0 in the order in which they were proposed",

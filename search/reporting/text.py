@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from search.objective import Objective
+from search.objective.reward import Objective
 
 
 class CostWords(NamedTuple):

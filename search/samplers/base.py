@@ -22,9 +22,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search import confirm
-from search.costs import Costs
-from search.objective import Objective
+from search.objective.costs import Costs
+from search.objective.reward import Objective
+from search.trials.confirmations import PREFIX, Confirmations
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace
 from spaces.checks import is_number
 from spaces.space import Decisions
@@ -280,7 +280,7 @@ class SpaceSampler(BaseSampler, ABC):
         """
         past = Past(earlier=self._earlier)
         learnt = study.user_attrs
-        learnt = {key: value for key, value in learnt.items() if key.startswith(confirm.PREFIX)}
+        learnt = {key: value for key, value in learnt.items() if key.startswith(PREFIX)}
         for trial in study.get_trials(deepcopy=False):
             if trial.number == number or {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
                 continue
@@ -296,7 +296,7 @@ class SpaceSampler(BaseSampler, ABC):
             else:
                 result = self._read(trial)
             if result is not None:
-                repeats = confirm.Confirmations.of(learnt, trial.user_attrs).known if learnt else []
+                repeats = Confirmations.of(learnt, trial.user_attrs).known if learnt else []
                 past.results.append(replace(result, repeats=(*repeats,)) if repeats else result)
         return past
 

@@ -22,10 +22,10 @@ from optuna.trial import FrozenTrial, create_trial
 from problems import chain
 from rivals import distributions
 
-from search.objective import Objective
+from search.objective.reward import Objective
 from search.samplers import make_sampler
-from search.study import Outcome, Study
-from search.threads import one_blas_thread
+from search.study.study import Outcome, Study
+from search.system.threads import one_blas_thread
 from spaces import cost, costs, memory
 
 GOALS_S = {100: 0.5, 1_000: 1.0, 10_000: 2.0}

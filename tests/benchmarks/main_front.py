@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume
+from search.objective.pareto import hypervolume
+from search.objective.reward import front_points, reference_point
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage import open_study
+from search.trials.storage import open_study
 from spaces import InputError
 
 from .postgres import Server

@@ -16,12 +16,12 @@ from rich.console import Console
 
 import search
 from search import pick
-from search.objective import Objective
-from search.outcome import Outcome
+from search.evaluation.outcome import Outcome
+from search.objective.reward import Objective
+from search.reporting.stored_study import FIGURES, StoredStudy
 from search.reporting.tables import completed
-from search.storage import DATABASE, open_database
-from search.stored import FIGURES, StoredStudy
-from search.study import Study
+from search.study.study import Study
+from search.trials.storage import DATABASE, open_database
 from spaces import SearchSpace, cost, decode
 from spaces.architecture import digest_of
 from spaces.reference import read_yaml

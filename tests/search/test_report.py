@@ -12,10 +12,10 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from search import report
-from search.objective import Objective
-from search.outcome import Outcome
-from search.storage import DATABASE, open_database
-from search.study import Study
+from search.evaluation.outcome import Outcome
+from search.objective.reward import Objective
+from search.study.study import Study
+from search.trials.storage import DATABASE, open_database
 from spaces import SearchSpace, decode
 from spaces.reference import read_yaml
 from tests.search.conftest import instant_outcome

@@ -22,10 +22,10 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from search.records import read_record
 from search.reporting.figures import gather_effort
-from search.session import command
-from search.storage import DATABASE, open_study
+from search.reporting.reading import read_record
+from search.run.session import command
+from search.trials.storage import DATABASE, open_study
 from spaces import SearchSpace, build, cost, decode
 from spaces.reference import read_yaml
 
@@ -319,7 +319,7 @@ def test_ctrl_c_before_the_first_trial_ends_without_a_traceback(home: Path) -> N
 
 def test_the_command_is_there_before_anything_heavy_is_imported() -> None:
     """So that the workers' server starts at once, and Ctrl-C is heard."""
-    check = "import search.run, sys; assert not {'torch', 'optuna', 'spaces'} & set(sys.modules)"
+    check = "import search.run.__main__, sys; assert not {'torch', 'optuna', 'spaces'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 

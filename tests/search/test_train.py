@@ -23,9 +23,9 @@ from safetensors.torch import load_file
 
 from search import export, train
 from search.data import load, load_test
-from search.onnx_file import OnnxFile
+from search.evaluation.trained_folder import read_record, take
+from search.latency.onnx_file import OnnxFile
 from search.report import network_file
-from search.trained import read_record, take
 from spaces import BLOCKS, build, decode
 from spaces.reference import read_yaml
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume, hypervolume_curve
+from search.objective.pareto import hypervolume, hypervolume_curve
+from search.objective.reward import front_points, reference_point
 from search.reporting.figures.front import Points, cost_axis, gather_front, with_room
 from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure, plain
 from search.reporting.record import Record, evaluated

@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume, non_dominated
+from search.objective.pareto import hypervolume, non_dominated
+from search.objective.reward import front_points, reference_point
 from search.reporting.figures.front import cost_axis, with_room
 from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure, plain
 from search.reporting.networks import gather_traits

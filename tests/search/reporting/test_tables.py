@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.reporting.files import replace_file
 from search.reporting.tables import (
     TRIAL_COLUMNS,
     best_trial,
@@ -21,6 +20,7 @@ from search.reporting.tables import (
     trials_frame,
     write_tables,
 )
+from search.system.files import replace_file
 from tests.search.reporting.fake import INFO, fake_trials
 
 ROWS = [

@@ -12,13 +12,13 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState, create_trial
 
-from search.costs import Costs
-from search.objective import Objective, front_points, reference_point
-from search.pareto import hypervolume
+from search.objective.costs import Costs
+from search.objective.pareto import hypervolume
+from search.objective.reward import Objective, front_points, reference_point
 from search.samplers.acquisition import accuracy_of
 from search.samplers.base import Past, Result
 from search.samplers.cost_aware import CostAwareSampler
-from search.study import Outcome, Proposal, Study
+from search.study.study import Outcome, Proposal, Study
 from spaces import Architecture, SearchSpace, cost
 from tests.search.conftest import instant_outcome
 
