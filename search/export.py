@@ -24,7 +24,7 @@ from search.evaluation.trained_folder import (
     take,
     write_record,
 )
-from search.latency.device import Device, describe, in_words
+from search.latency.device import Device, describe, latency_record
 from search.latency.measuring import measure
 from search.latency.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.latency.profiler import NETWORK_BUDGET_S
@@ -178,12 +178,7 @@ def time_file(file: OnnxFile, device: Device, record: TrainingRecord) -> dict[st
     runtime = OnnxRuntime(device.threads, device.dtype)
     shape = (device.batch, record.architecture["in_channels"], *record.architecture["resolution"])
     [measured] = measure([runtime.load_file(file.content, [shape])], NETWORK_BUDGET_S)
-    return {
-        "device": in_words(describe(device, runtime)),
-        "median_ms": measured.median_ms,
-        "iqr_ms": measured.iqr_ms,
-        "steady": measured.steady,
-    }
+    return latency_record(measured, describe(device, runtime))
 
 
 def main() -> int:

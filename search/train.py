@@ -33,7 +33,7 @@ from search.evaluation.trained_folder import (
     write_weights,
 )
 from search.evaluation.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
-from search.latency.device import Device, in_words
+from search.latency.device import Device, latency_record
 from search.latency.profiler import Profiler
 from search.latency.runtimes import UnsupportedError
 from search.latency.sessions import cpu_model
@@ -316,12 +316,7 @@ def measure(device: Device, architecture: Architecture, console: Console) -> dic
     except UnsupportedError as error:
         console.print(f"Latency is not known: {error}.", highlight=False, markup=False)
         return None
-    return {
-        "device": in_words(profiler.table.identity),
-        "median_ms": measured.median_ms,
-        "iqr_ms": measured.iqr_ms,
-        "steady": measured.steady,
-    }
+    return latency_record(measured, profiler.table.identity)
 
 
 def say(console: Console, folder: Path, record: TrainingRecord) -> None:

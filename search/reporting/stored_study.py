@@ -8,7 +8,8 @@ study.front("params")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +27,7 @@ from spaces.errors import did_you_mean
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FIGURES = (
-    "front",
-    "hypervolume",
-    "hypervolume_over_time",
-    "curves",
-    "importance",
-    "options",
-    "parallel",
-    "effort",
-    "timeline",
-)
-"""The figures of the page by name: the front; hypervolume over trials and over wall time; learning curves; importance of decisions;
-the fronts of one decision's options; parallel coordinates; where time went."""
+    from search.reporting.figures import StudyFigures
 
 
 def load_study(name: str, results_dir: str | Path = "results", storage: str | None = None) -> StoredStudy:
@@ -75,6 +64,12 @@ class StoredStudy:
         self.folder = folder
         self.record = read_record(study)
         self._trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+
+    @cached_property
+    def _figures(self) -> StudyFigures:
+        from search.reporting.figures import StudyFigures  # Plotly is imported only where something is drawn
+
+        return StudyFigures(self.record)
 
     @property
     def name(self) -> str:
@@ -118,7 +113,7 @@ class StoredStudy:
         """A figure of the study's page, by Plotly.
 
         Args:
-            name: one of `FIGURES`.
+            name: one of `search.reporting.figures.FIGURES`, or "options".
             cost: of "front", "options" and "parallel": its column; None: the cost that the search went by.
             decision: of "options": whose options are compared, as layers.1.block, or a trait, as "2x2 filters".
 
@@ -127,29 +122,18 @@ class StoredStudy:
         """
         from search.reporting import figures
 
-        if name not in FIGURES:
-            raise InputError(f"there is no figure '{name}'{did_you_mean(name, FIGURES)}")
-        cost, record = self._known_cost(cost), self.record
-        if name == "options":
-            options = {info.decision: info for info in figures.gather_options(record, cost)}
-            if decision is None:
-                raise InputError(f"options: decision= must be given: {', '.join(options) or 'there is none yet'}")
-            if decision not in options:
-                raise InputError(f"options: there is no decision '{decision}'{did_you_mean(decision, options)}")
-            return figures.draw_options(options[decision])
-        draw: dict[str, Callable[[], go.Figure]] = {
-            "front": lambda: figures.draw_front(figures.gather_front(record, cost)),
-            "hypervolume": lambda: figures.draw_hypervolume(figures.gather_hypervolume(record)),
-            "hypervolume_over_time": lambda: figures.draw_hypervolume(figures.gather_hypervolume(record), "time"),
-            "curves": lambda: figures.draw_curves(figures.gather_curves(record)),
-            "importance": lambda: figures.draw_importance(figures.gather_importance(record)),
-            "parallel": lambda: figures.draw_parallel(
-                figures.gather_parallel(record, figures.gather_importance(record), cost)
-            ),
-            "effort": lambda: figures.draw_effort(figures.gather_effort(record)),
-            "timeline": lambda: figures.draw_timeline(figures.gather_effort(record)),
-        }
-        return draw[name]()
+        names = (*figures.FIGURES, "options")
+        if name not in names:
+            raise InputError(f"there is no figure '{name}'{did_you_mean(name, names)}")
+        cost = self._known_cost(cost)
+        if name != "options":
+            return self._figures.draw(name, cost)
+        options = {info.decision: info for info in self._figures.options(cost)}
+        if decision is None:
+            raise InputError(f"options: decision= must be given: {', '.join(options) or 'there is none yet'}")
+        if decision not in options:
+            raise InputError(f"options: there is no decision '{decision}'{did_you_mean(decision, options)}")
+        return figures.draw_options(options[decision])
 
     def decisions(self, number: int) -> dict[str, Any]:
         """What was decided in a trial, by name.

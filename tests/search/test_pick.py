@@ -18,7 +18,8 @@ import search
 from search import pick
 from search.evaluation.outcome import Outcome
 from search.objective.reward import Objective
-from search.reporting.stored_study import FIGURES, StoredStudy
+from search.reporting.figures import FIGURES
+from search.reporting.stored_study import StoredStudy
 from search.reporting.tables import completed
 from search.study.study import Study
 from search.trials.storage import DATABASE, open_database
@@ -251,7 +252,7 @@ def test_a_study_is_read_from_python(done: StoredStudy, folder: Path) -> None:
         done.front("latency_ms")
     with pytest.raises(ValueError, match="did you mean 'done'"):
         search.load_study("dune")
-    for name in FIGURES:
+    for name in (*FIGURES, "options"):
         decision = "layers.0.kernel_size" if name == "options" else None
         figure = done.figure(name, decision=decision)
         assert isinstance(figure, go.Figure)
