@@ -15,8 +15,8 @@ import yaml
 from optuna.storages import InMemoryStorage
 from rich.console import Console
 
-from search.backends import check_backend, make_backend
-from search.backends.base import BackendSettings
+from search.backends import check_backend, make_backend, num_cores
+from search.backends.base import BackendSettings, choose_device
 from search.commands import report_command
 from search.config import RunConfig, import_user_modules, run_command
 from search.config.overrides import hide_password, without_password
@@ -87,6 +87,8 @@ def run(config: RunConfig) -> int:
     """
     console = Console()
     parts = check_parts(config)
+    for line in (*parts.data.notes, in_one_sentence(config, parts)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     folder = Path(config.results_dir) / config.study
     is_new = not folder.exists()
     prepare_folder(folder)
@@ -112,6 +114,22 @@ def run(config: RunConfig) -> int:
     if interrupted:
         raise KeyboardInterrupt
     return 0
+
+
+def in_one_sentence(config: RunConfig, parts: Parts) -> str:
+    """What the search begins with: images, classes, resolution, device, workers."""
+    data, sizes = parts.data, parts.data.sizes
+    height, width = data.resolution
+    images = (
+        f"{sizes['train']:,} training and {sizes['validation']:,} validation images of {data.num_classes:,} classes"
+    )
+    pixels = f"{height}x{width} pixels, {'grey' if data.in_channels == 1 else 'RGB'}"
+    is_local = parts.backend.name != "ray"
+    workers = config.workers or (num_cores() if is_local else None)
+    counted = "as many workers as fit" if workers is None else f"{workers} worker{'' if workers == 1 else 's'}"
+    where = choose_device(parts.backend.accelerator) if is_local else "Ray"
+    latency = "not measured" if parts.device is None else f"that of {parts.device.runtime}"
+    return f"Search: {images}, {pixels}; {counted} on {where}; latency is {latency}."
 
 
 def check_parts(config: RunConfig) -> Parts:
