@@ -183,7 +183,9 @@ def _across_classes(splits: Sequence[Marked], class_names: Sequence[str]) -> lis
         inside = place - (int(ends[part - 1]) if part else 0)
         return f"{splits[part].name(inside)} of class {class_names[labels[place]]}"
 
-    together = places[np.argsort(kinds[places], kind="stable")]  # equal ones side by side
+    first = np.full(len(kinds), len(kinds))
+    np.minimum.at(first, kinds, np.arange(len(kinds)))
+    together = places[np.argsort(first[kinds[places]], kind="stable")]  # equal ones side by side
     names = ", ".join(name(int(place)) for place in together[:4])
     return [f"Warning: {len(places):,} images equal images of another class ({names})."]
 

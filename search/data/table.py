@@ -277,7 +277,7 @@ def _all_broken(parts: Sequence[tuple[Table, Rows]]) -> Iterator[str | None]:
     for table, rows in parts:
         for row in rows:
             try:
-                next(table.examine([int(row)], Image.Image.load))
+                next(table.examine([int(row)], lambda picture: picture.load()))
             except BrokenImageError as error:
                 yield str(error)
             else:
