@@ -157,7 +157,9 @@ def table_of(
 
     columns = find_columns(dataset, origin, settings.get("image"), settings.get("label"))
     labels = read_labels(dataset, columns.label, origin, known.class_names)
-    images = dataset.select_columns(columns.image).cast_column(columns.image, ImageFeature(decode=False))
+    images = dataset.select_columns(columns.image)
+    if isinstance(dataset.features[columns.image], ImageFeature):
+        images = images.cast_column(columns.image, ImageFeature(decode=False))
     if columns.image != "image":
         images = images.rename_column(columns.image, "image")
     notes = (*columns.notes, *labels.notes)

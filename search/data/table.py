@@ -62,22 +62,24 @@ class Encoded:
     """Encoded images in a column of a table.
 
     Args:
-        dataset: with the only column "image", as `datasets.Image(decode=False)` gives it.
+        dataset: with the only column "image", of bytes or of what `datasets.Image(decode=False)` gives.
         roots: folders that an image given by its path must lie in; relative paths start at the first.
     """
 
     dataset: Dataset
     roots: tuple[Path, ...]
 
-    def __getitem__(self, rows: Sequence[int]) -> list[Mapping[str, Any] | None]:
+    def __getitem__(self, rows: Sequence[int]) -> list[Mapping[str, Any] | bytes | None]:
         return list(self.dataset[rows]["image"])
 
-    def read(self, image: Mapping[str, Any] | None) -> bytes:
+    def read(self, image: Mapping[str, Any] | bytes | None) -> bytes:
         """The content of an image.
 
         Raises:
             ValueError: an empty row, or a path that leads out of the roots.
         """
+        if isinstance(image, bytes):
+            return image
         if image is None or (image["bytes"] is None and not image["path"]):
             raise ValueError("the row holds no image")
         if image["bytes"] is not None:
