@@ -214,7 +214,7 @@ def _numbered(
     if published:
         names = tuple(published[number] for number in occurring)
         unused = [name for name in published if name not in names]
-        notes = (f"{where}: class names without images are left out ({listed(unused, 8)}).",) if unused else ()
+        notes = (f"{where}: class names without images are no classes ({listed(unused, 8)}).",) if unused else ()
         return names, codes, notes
     names = tuple(str(number) for number in occurring)
     in_order = np.array_equal(occurring, np.arange(len(occurring)))

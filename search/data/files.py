@@ -94,13 +94,19 @@ class PassedOver:
     def sentences(self, origin: str) -> Iterator[str]:
         """One sentence for each kind that was found."""
         if count := self.hidden.total():
-            yield f"{origin}: {count:,} hidden or system files are passed over ({_counted(self.hidden)})."
+            yield f"Passed over in {origin}: {number_of(count, 'hidden or system file')} ({_counted(self.hidden)})."
         if count := self.endings.total():
-            yield f"{origin}: {count:,} files without an image's ending are left out ({_counted(self.endings)})."
+            yield f"Left out in {origin}: {number_of(count, 'file')} without an image's ending ({_counted(self.endings)})."
         if self.outside:
-            yield f"{origin}: {len(self.outside):,} images beside the class folders are left out ({listed(self.outside)})."
+            count = len(self.outside)
+            yield f"Left out in {origin}: {number_of(count, 'image')} beside the class folders ({listed(self.outside)})."
         if self.links:
-            yield f"{origin}: links to folders inside class folders are not followed ({listed(self.links)})."
+            yield f"Not followed in {origin}: links to folders inside class folders ({listed(self.links)})."
+
+
+def number_of(count: int, noun: str) -> str:
+    """A count with its noun: "1 image", "1,234 images"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from search.data.decoding import BLACK, WHITE, Depth, Form, deep_values
-from search.data.files import listed
+from search.data.files import listed, number_of
 from search.data.images import spread
+from search.data.parts import WORDS
 from search.data.table import Rows, Scan, Table
 from spaces.blocks.ops import Size
 from spaces.errors import InputError
@@ -90,8 +91,8 @@ def _find_depth(table: Table, scan: Scan) -> tuple[Depth | None, list[str]]:
         raise InputError(f"{table.origin} holds floats of the one value {high:g} only")
     kind = "floats" if floats else "integers of more than 8 bits"
     some = "" if len(rows) == len(scan.deep) else f"{len(rows):,} of "
-    said = f"{table.origin}: the pixels of {some}{len(scan.deep):,} images are {kind} from {low:g} to {high:g}"
-    return depth, [f"{said}; {depth} becomes 0..255 in all images."]
+    said = f"{table.origin} has {kind} from {low:g} to {high:g} in {some}{number_of(len(scan.deep), 'image')}"
+    return depth, [f"{said}; {depth} becomes 0..255 in all of them."]
 
 
 class _Extremes(NamedTuple):
@@ -119,7 +120,9 @@ def _check_reduced(table: Table, rows: Sequence[int]) -> list[str]:
             f"{table.where(rows[0])} has 16 bits a channel, of which 12 or less are used; the upper 8, which are read, leave the "
             "images black: save them with 8 bits a channel"
         )
-    return [f"{table.origin}: {len(rows):,} images have 16 bits in each of several channels; the upper 8 are read."]
+    return [
+        f"{table.origin} has 16 bits in each of several channels in {number_of(len(rows), 'image')}; the upper 8 are read."
+    ]
 
 
 def _find_backdrop(table: Table, rows: Sequence[int]) -> tuple[int, list[str]]:
@@ -132,7 +135,8 @@ def _find_backdrop(table: Table, rows: Sequence[int]) -> tuple[int, list[str]]:
         return WHITE, []
     light, weight = found[found[:, 2] == 1, :2].sum(0)
     is_dark = light < 127.5 * weight
-    said = f"{table.origin}: {transparent:,} images have transparent pixels; all are laid over {'white' if is_dark else 'black'}"
+    found_in = f"{table.origin} has transparent pixels in {number_of(transparent, 'image')}"
+    said = f"{found_in}; all are laid over {'white' if is_dark else 'black'}"
     return WHITE if is_dark else BLACK, [
         f"{said}, since what they show is {'dark' if is_dark else 'light'} on average."
     ]
@@ -163,7 +167,9 @@ def equal_images(splits: Mapping[str, Marked], class_names: Sequence[str]) -> li
         places = np.flatnonzero(np.isin(theirs.marks, ours.marks))
         if len(places):
             names = listed(theirs.name(int(place)) for place in places)
-            said.append(f"Warning: {len(places):,} {second} images equal {first} images ({names}).")
+            said.append(
+                f"Warning: equal to {WORDS.get(first, first)} images: {number_of(len(places), f'{WORDS[second]} image')} ({names})."
+            )
     return said + _across_classes(list(splits.values()), class_names)
 
 
@@ -187,7 +193,7 @@ def _across_classes(splits: Sequence[Marked], class_names: Sequence[str]) -> lis
     np.minimum.at(first, kinds, np.arange(len(kinds)))
     together = places[np.argsort(first[kinds[places]], kind="stable")]  # equal ones side by side
     names = ", ".join(name(int(place)) for place in together[:4])
-    return [f"Warning: {len(places):,} images equal images of another class ({names})."]
+    return [f"Warning: equal to images of another class: {len(places):,} images ({names})."]
 
 
 def class_counts(class_names: Sequence[str], labels: np.ndarray) -> list[str]:

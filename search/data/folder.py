@@ -56,14 +56,16 @@ def folder_source(root: Path) -> Source:
     taken = assign(parts, f"data.path {where}")
     notes = [in_words(taken, where), *passed.sentences(where)]
     if others:
-        notes.append(f"{where}: folders without images are left out ({listed(entry.name for entry in others)}).")
+        notes.append(f"Left out in {where}: folders without images ({listed(entry.name for entry in others)}).")
     return Source({part: partial(open_folder, root / name) for part, name in taken.items()}, tuple(notes))
 
 
 def _is_part(folder: str) -> bool:
-    """Whether a folder holds folders and no images."""
+    """Whether a folder holds class folders: folders with images, or folders and no images."""
     found = entries(folder, PassedOver())
-    return any(map(is_folder, found)) and not any(is_image_name(e.name) and not is_folder(e) for e in found)
+    folders = [entry for entry in found if is_folder(entry)]
+    images = any(is_image_name(entry.name) for entry in found if entry not in folders)
+    return any(_has_images(entry.path) for entry in folders) if images else bool(folders)
 
 
 def _has_images(folder: str) -> bool:
@@ -126,8 +128,7 @@ def _refuse_nested(entry: os.DirEntry[str], root: Path, name: str, class_names: 
     """Raises InputError where a folder inside a class folder holds images."""
     if not _has_images(entry.path):
         return
-    deeper = f"data.path={shown(root / name)} takes {shown(entry.name)} as a class"
     raise InputError(
         f"'{shown(entry.path)}' is a folder of images inside the class folder '{shown(name)}', one level too deep for a class "
-        f"({listed(class_names)}); {deeper}; else move its images up or away"
+        f"({listed(class_names)}); data.path={shown(root / name)} if the classes lie there, else move its images up or away"
     )

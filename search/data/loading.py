@@ -115,13 +115,15 @@ def load_test(settings: Mapping[str, Any], data: Data) -> Data:
     source = open_source(settings)
     if "test" in source.parts:
         table = source.parts["test"](Known(data.class_names))
-        section = Section("test", table, np.arange(len(table.labels)))
+        section, notes = Section("test", table, np.arange(len(table.labels))), list(table.notes)
     else:
         table = source.parts["train"](Known())
-        section = Section("train", table, split_rows(table, settings, source.parts)["test"])
+        section, notes = Section("train", table, split_rows(table, settings, source.parts)["test"]), []
     with naming_broken([(table, section.rows)]):
         images = _images(section, data.form, settings, len(section.rows))
-        notes = [] if section.part == "train" else [*table.notes, *_equal_test_images(data, section, images)]
+        # held-out test images have been compared by their files
+        if section.part == "test" or _are_held({**data.splits, "test": images}):
+            notes += _equal_test_images(data, section, images)
     return replace(data, splits={**data.splits, "test": images}, notes=tuple(dict.fromkeys([*data.notes, *notes])))
 
 

@@ -57,8 +57,11 @@ def parquet_source(path: Path, settings: Mapping[str, Any]) -> Source:
 
 def _parquet_files(folder: Path, passed: PassedOver) -> list[Path]:
     """Every parquet file below a folder; FIFOs and devices are none."""
-    found = [Path(file) for file in walk(folder, passed) if file.lower().endswith(".parquet")]
-    return sorted(file for file in found if file.is_file())
+    found = sorted(Path(file) for file in walk(folder, passed) if file.lower().endswith(".parquet"))
+    for file in found:
+        if shown(file) != str(file):
+            raise InputError(f"'{shown(file)}' has characters that are not printable or not UTF-8; rename it")
+    return [file for file in found if file.is_file()]
 
 
 def _part_name(file: Path, root: Path) -> str:
@@ -81,10 +84,7 @@ def _check_collections(files: Sequence[Path], root: Path) -> None:
 
 def _open_parquet(files: Sequence[Path], root: Path, settings: Mapping[str, Any], known: Known) -> Table:
     origin = f"'{shown(files[0])}'" if len(files) == 1 else f"'{shown(files[0].parent)}'"
-    try:
-        version = known.version or _content_digest(files)
-    except OSError as error:
-        raise InputError(f"cannot read {origin}: {error.strerror}") from error
+    version = known.version or _content_digest(files)
     with quiet():
         import datasets
         from datasets.exceptions import DatasetGenerationError
@@ -100,11 +100,23 @@ def _open_parquet(files: Sequence[Path], root: Path, settings: Mapping[str, Any]
 
 
 def _content_digest(files: Sequence[Path]) -> str:
-    """A digest of the content of files, read in pieces."""
+    """A digest of the content of parquet files, read in pieces.
+
+    Raises:
+        InputError: a file cannot be read, or its end is not a parquet file's; then the rest, of any size, is not read.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
     digest = hashlib.sha256()
     for file in files:
-        with open(file, "rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+        try:
+            read_metadata(file)
+            with open(file, "rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+        except (ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"cannot read '{shown(file)}' as parquet: {reason}") from error
     return digest.hexdigest()[:16]
 
 
@@ -135,7 +147,7 @@ def hub_source(settings: Mapping[str, Any]) -> Source:
     others = [part for part in found if part not in taken.values()]
     notes = [in_words(taken, origin)]
     if others:
-        notes.append(f"{origin}: other parts are left out ({listed(others)}).")
+        notes.append(f"Left out in {origin}: other parts ({listed(others)}).")
 
     def opener(part: str) -> Opener:
         named = origin if part == "train" else f"part '{taken[part]}' of {origin}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from search.data.files import listed
+from search.data.files import listed, shown
 from spaces.errors import InputError
 
 PARTS = {
@@ -14,6 +14,9 @@ PARTS = {
     "test": ("test", "testing"),
 }
 """Names of each part, in lower case."""
+
+WORDS = {"train": "training", "validation": "validation", "test": "test"}
+"""The adjective of each part."""
 
 SUFFIX = re.compile(r"[ _-]?(set|images|data|split)$")
 """Words that may follow the name, as in test_set."""
@@ -37,7 +40,7 @@ def assign(names: Sequence[str], where: str) -> dict[str, str]:
         assert part is not None
         if part in taken:
             raise InputError(
-                f"{where} holds both '{taken[part]}' and '{name}' for the {part} images; remove or merge one"
+                f"{where} holds both '{taken[part]}' and '{name}' for the {WORDS[part]} images; remove or merge one"
             )
         taken[part] = name
     if "train" not in taken:
@@ -47,7 +50,7 @@ def assign(names: Sequence[str], where: str) -> dict[str, str]:
 
 def in_words(taken: Mapping[str, str], where: str) -> str:
     """The sentence that says what was taken for what."""
-    said = [f"'{taken[part]}' as {part} images" for part in PARTS if part in taken]
+    said = [f"{shown(taken[part])} as {WORDS[part]} images" for part in PARTS if part in taken]
     missing = [part for part in PARTS if part not in taken]
     rest = f"; {' and '.join(missing)} images are held out of the training images" if missing else ""
     return f"{where} comes in parts: {', '.join(said)}{rest}."

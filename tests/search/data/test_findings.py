@@ -34,8 +34,8 @@ def test_equal_images_across_held_out_splits(tmp_path: Path, in_memory_mb: int) 
     for file in list((tmp_path / "cat").iterdir()):  # every image twice: the copies fall into all splits
         shutil.copy(file, file.with_stem(f"copy-{file.stem}"))
     data = load(settings_of(tmp_path, in_memory_mb))
-    assert any("validation images equal train images (cat/" in note for note in warnings(data))
-    assert any("test images equal train images (cat/" in note for note in warnings(data))
+    assert any("equal to training images: " in note and " validation image" in note for note in warnings(data))
+    assert any("equal to training images: " in note and " test images (cat/" in note for note in warnings(data))
 
 
 @pytest.mark.parametrize("in_memory_mb", [1024, 0])
@@ -44,7 +44,7 @@ def test_equal_images_of_two_classes(tmp_path: Path, in_memory_mb: int) -> None:
     shutil.copy(tmp_path / "cat" / "3.png", tmp_path / "dog" / "x.png")
     found = [note for note in warnings(load(settings_of(tmp_path, in_memory_mb))) if "of another class" in note]
     assert len(found) == 1
-    assert found[0].startswith("Warning: 2 images equal images of another class (")
+    assert found[0].startswith("Warning: equal to images of another class: 2 images (")
     assert "cat/3.png of class cat" in found[0]
     assert "dog/x.png of class dog" in found[0]
 
@@ -62,10 +62,10 @@ def test_equal_images_of_ready_made_parts(tmp_path: Path, part: str, in_memory_m
     settings = settings_of(tmp_path, in_memory_mb)
     data = load(settings)
     if part == "val":
-        assert warnings(data) == ["Warning: 2 validation images equal train images (cat/old.png, dog/old.png)."]
+        assert warnings(data) == ["Warning: equal to training images: 2 validation images (cat/old.png, dog/old.png)."]
         return
     assert warnings(data) == [], "the search does not open test images"
-    equal = "Warning: 2 test images equal training or validation images (cat/old.png, dog/old.png)."
+    equal = "Warning: equal to training or validation images: 2 test images (cat/old.png, dog/old.png)."
     assert warnings(load_test(settings, data)) == [equal]
 
 
@@ -73,7 +73,20 @@ def test_copies_in_another_format_are_equal_where_pixels_are_known(tmp_path: Pat
     make_folder(tmp_path, PETS)
     for file in list((tmp_path / "cat").iterdir()):
         Image.open(file).save(tmp_path / "dog" / f"{file.stem}-copy.bmp")
-    assert any("images equal images of another class" in warning for warning in warnings(load(settings_of(tmp_path))))
+    assert any("equal to images of another class: " in warning for warning in warnings(load(settings_of(tmp_path))))
+
+
+def test_copies_of_held_out_test_images_in_another_format_are_found_with_them(tmp_path: Path) -> None:
+    make_folder(tmp_path, PETS)
+    for file in list((tmp_path / "cat").iterdir()):
+        Image.open(file).save(file.with_suffix(".bmp"))
+    settings = settings_of(tmp_path)
+    data = load(settings)
+    assert not any(" test image" in warning for warning in warnings(data))
+    assert any(
+        "equal to training or validation images: " in warning and " test image" in warning
+        for warning in warnings(load_test(settings, data))
+    )
 
 
 def test_classes_are_counted(tmp_path: Path) -> None:

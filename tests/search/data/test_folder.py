@@ -64,7 +64,7 @@ def test_ready_made_parts_are_known_by_their_names(
     data = load(settings)
     assert data.class_names == ("cat", "dog")
     assert load_test(settings, data).sizes == sizes
-    assert said(data, *(f"'{name}' as " for name in names))
+    assert said(data, *(f"{name} as " for name in names))
 
 
 def test_the_ready_made_validation_images_are_those_of_its_folder(tmp_path: Path) -> None:
@@ -113,11 +113,20 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert load_folder(tmp_path).class_names == ("bus", "car", "train")
 
 
+def test_an_image_beside_the_class_folders_of_a_part_is_left_out(tmp_path: Path) -> None:
+    make_parts(tmp_path, {"train": 10, "test": 3})
+    before = load_folder(tmp_path).fingerprint
+    picture(40).save(tmp_path / "train" / "cover.png")
+    data = load_folder(tmp_path)
+    assert data.fingerprint == before
+    assert said(data, "Left out in ", ": 1 image beside the class folders (cover.png)")
+
+
 def test_folders_without_images_beside_the_parts_are_named(tmp_path: Path) -> None:
     make_parts(tmp_path, {"train": 10})
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "boxes.csv").write_text("")
-    assert said(load_folder(tmp_path), "annotations", "left out")
+    assert said(load_folder(tmp_path), "Left out in ", "folders without images (annotations)")
 
 
 # --- what is passed over ----------------------------------------------------------------------------------------------
@@ -143,7 +152,7 @@ def test_hidden_images_are_passed_over_and_counted(tmp_path: Path, copy: str) ->
     shutil.copy(tmp_path / "cat" / "0.png", tmp_path / copy)
     data = load_folder(tmp_path)
     assert (data.fingerprint, data.sizes) == (before.fingerprint, before.sizes)
-    assert said(data, "1 hidden or system files are passed over")
+    assert said(data, "Passed over in ", ": 1 hidden or system file (")
     assert not said(before, "hidden")
 
 
@@ -157,7 +166,7 @@ def test_images_of_any_common_ending_are_read(tmp_path: Path, ending: str, form:
         picture(40, seed=i).save(tmp_path / "cat" / f"{i}.{ending}", form)
     data = load_test({"source": "folder", "path": str(tmp_path)}, load_folder(tmp_path))
     assert sum(data.sizes.values()) == 15
-    assert not said(data, "left out")
+    assert not said(data, "Left out")
 
 
 def test_other_files_are_counted_by_their_endings(tmp_path: Path) -> None:
@@ -166,8 +175,8 @@ def test_other_files_are_counted_by_their_endings(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"?")
     picture(40).save(tmp_path / "cover.png")
     data = load_folder(tmp_path)
-    assert said(data, "4 files without an image's ending are left out (.heic: 2, ", ".txt: 1", "no ending: 1")
-    assert said(data, "1 images beside the class folders are left out (cover.png)")
+    assert said(data, "Left out in ", ": 4 files without an image's ending (.heic: 2, ", ".txt: 1", "no ending: 1")
+    assert said(data, "Left out in ", ": 1 image beside the class folders (cover.png)")
 
 
 # --- odd files --------------------------------------------------------------------------------------------------------

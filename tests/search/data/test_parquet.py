@@ -151,7 +151,7 @@ def test_published_names_without_images_are_left_out(parquet: Parquet) -> None:
     assert data.class_names == ("cat", "dog")
     bright = pixels(data, "train").mean((1, 2, 3)) > 70
     assert (bright == (data.splits["train"].labels == 0)).all()
-    assert said(data, "without images are left out (ant, bee)")
+    assert said(data, "without images are no classes (ant, bee)")
 
 
 def test_test_labels_are_matched_by_name(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_parts_of_parquet_files(tmp_path: Path, files: list[str], sizes: dict[st
     settings = {**parquet_folder(tmp_path / "test", files), "in_memory_mb": in_memory_mb}
     data = load(settings)
     assert load_test(settings, data).sizes == sizes
-    assert said(data, "comes in parts", "as train images")
+    assert said(data, "comes in parts", "as training images")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,22 @@ def test_hidden_and_odd_parquet_files_are_passed_over(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "set" / "b.parquet")
     data = load(settings)
     assert data.fingerprint == before.fingerprint
-    assert said(data, "2 hidden or system files are passed over")
+    assert said(data, "Passed over in ", ": 2 hidden or system files")
+
+
+@pytest.mark.parametrize("odd", ["sparse", "not UTF-8", "device"])
+def test_odd_parquet_files_are_refused_at_once(tmp_path: Path, odd: str) -> None:
+    settings = parquet_folder(tmp_path / "set", ["a.parquet"])
+    file = tmp_path / "set" / "a.parquet"
+    if odd == "sparse":
+        os.truncate(file, 2**40)
+    elif odd == "device":
+        settings["path"] = "/dev/zero"
+    else:
+        os.rename(file, os.fsencode(tmp_path) + b"/set/caf\xe9.parquet")
+    message = {"sparse": "cannot read .*a.parquet' as parquet", "device": "neither a folder nor a file"}
+    with pytest.raises(InputError, match=message.get(odd, r"caf\\udce9\.parquet' has characters")):
+        load(settings)
 
 
 @pytest.mark.parametrize("in_memory_mb", [1024, 0])
@@ -305,5 +320,5 @@ def test_parts_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     data = load_test(settings, load(settings))
     assert data.sizes == {"train": 10, "validation": 10, "test": 10}
     assert isinstance(data.splits["validation"], Held)
-    assert said(data, "'valid' as validation images")
-    assert said(data, "other parts are left out (extra)")
+    assert said(data, "valid as validation images")
+    assert said(data, "Left out in ", "other parts (extra)")
