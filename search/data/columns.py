@@ -57,7 +57,7 @@ def find_columns(dataset: Dataset, origin: str, image: str | None, label: str | 
         )
     if named is None:
         image = _only([c for c, f in features.items() if _is_image(f)], "image", origin, list(features))
-        notes.append(f"{origin}: column '{image}' is taken for the images, by its type.")
+        notes.append(f"Column '{image}' of {origin} is taken for the images, by its type.")
     else:
         image = named
     named = label or _column_named("label", [column for column in features if column != image])
@@ -66,7 +66,7 @@ def find_columns(dataset: Dataset, origin: str, image: str | None, label: str | 
         raise InputError(f"label column '{named}' of {origin} {held}{_way_on('label')}")
     if named is None:
         label = _only(_label_candidates(dataset, image), "label", origin, list(features))
-        notes.append(f"{origin}: column '{label}' is taken for the labels, by its type.")
+        notes.append(f"Column '{label}' of {origin} is taken for the labels, by its type.")
     return Columns(image, named or str(label), tuple(notes))
 
 
@@ -214,9 +214,9 @@ def _numbered(
     if published:
         names = tuple(published[number] for number in occurring)
         unused = [name for name in published if name not in names]
-        notes = (f"{where}: class names without images are no classes ({listed(unused, 8)}).",) if unused else ()
+        notes = (f"Left out in {where}: class names without images ({listed(unused, 8)}).",) if unused else ()
         return names, codes, notes
     names = tuple(str(number) for number in occurring)
     in_order = np.array_equal(occurring, np.arange(len(occurring)))
-    notes = () if in_order else (f"{where}: the classes are the numbers that occur ({listed(names, 8)}).",)
+    notes = () if in_order else (f"Classes are the numbers that occur in {where}: {listed(names, 8)}.",)
     return names, codes, notes

@@ -48,11 +48,15 @@ def folder_source(root: Path) -> Source:
         return Source({"train": partial(open_folder, root)})
     others = [entry for entry in folders if entry.name not in parts]
     for entry in others:
-        if _has_images(entry.path):
-            raise InputError(
-                f"'{shown(entry.path)}' is neither training, validation nor test images by its name, and lies beside "
-                f"{listed(parts)}; rename it to train, val or test, or move it away"
-            )
+        if not _has_images(entry.path):
+            continue
+        what = "is neither training, validation nor test images by its name"
+        if part_of(entry.name):
+            what = "holds images without class folders"
+        raise InputError(
+            f"'{shown(entry.path)}' {what}, and lies beside {listed(parts)}; a part is named train, val or test and holds one "
+            "folder of images per class; move away what is none"
+        )
     taken = assign(parts, f"data.path {where}")
     notes = [in_words(taken, where), *passed.sentences(where)]
     if others:

@@ -88,6 +88,7 @@ def test_the_ready_made_validation_images_are_those_of_its_folder(tmp_path: Path
         (("test/cat", "test/dog"), ("no training images",)),
         (("train/cat", "train/dog", "Training/cat"), ("both", "'train'", "'Training'")),
         (("train", "test"), ("no class folders",)),  # images without class folders
+        (("train/cat", "train/dog", "test"), ("'test' ", "without class folders")),
         (("pets/cat", "pets/dog", "cars/bus"), ("one level too deep", "cars")),  # two collections
         (("pets/cat", "pets/dog"), ("one level too deep", "data.path=")),
         (("cat", "dog", "dog/puppies"), ("dog/puppies",)),

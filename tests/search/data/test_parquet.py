@@ -79,8 +79,8 @@ def test_the_label_column_is_not_guessed(parquet: Parquet, columns: dict[str, An
 
 def test_a_column_told_by_its_type_is_mentioned(parquet: Parquet) -> None:
     data = load(parquet({"photo": rows()["image"], "kind": NAMES}))
-    assert said(data, "column 'photo' is taken for the images")
-    assert said(data, "column 'kind' is taken for the labels")
+    assert said(data, "Column 'photo' of ", " is taken for the images")
+    assert said(data, "Column 'kind' of ", " is taken for the labels")
     assert not said(load(parquet(rows())), "is taken for")
 
 
@@ -129,9 +129,9 @@ def test_images_of_any_binary_type(tmp_path: Path, kind: pa.DataType) -> None:
     ("numbers", "classes", "note"),
     [
         ([0, 1], ("0", "1"), None),
-        ([1, 2], ("1", "2"), "the classes are the numbers that occur (1, 2)"),
-        ([0, 2], ("0", "2"), "the classes are the numbers that occur (0, 2)"),
-        ([20, 10], ("10", "20"), "the classes are the numbers that occur (10, 20)"),
+        ([1, 2], ("1", "2"), ": 1, 2."),
+        ([0, 2], ("0", "2"), ": 0, 2."),
+        ([20, 10], ("10", "20"), ": 10, 20."),
     ],
 )
 def test_numbers_that_occur_are_classes(
@@ -139,7 +139,7 @@ def test_numbers_that_occur_are_classes(
 ) -> None:
     data = load(parquet({**rows(), "label": numbers * 10}))
     assert data.class_names == classes
-    assert note is None or said(data, note)
+    assert note is None or said(data, "Classes are the numbers that occur in ", note)
     assert note is not None or not said(data, "numbers that occur")
 
 
@@ -151,7 +151,7 @@ def test_published_names_without_images_are_left_out(parquet: Parquet) -> None:
     assert data.class_names == ("cat", "dog")
     bright = pixels(data, "train").mean((1, 2, 3)) > 70
     assert (bright == (data.splits["train"].labels == 0)).all()
-    assert said(data, "without images are no classes (ant, bee)")
+    assert said(data, "Left out in ", "class names without images (ant, bee)")
 
 
 def test_test_labels_are_matched_by_name(tmp_path: Path) -> None:
