@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from search.data.broken import naming_broken
 from search.data.dataset import Data
 from search.data.decoding import Form
 from search.data.findings import SAMPLE, Marked, class_counts, equal_images, find_form
@@ -21,7 +22,7 @@ from search.data.images import Held, Images, Section, Streamed, pixel_marks
 from search.data.settings import check_settings
 from search.data.sources import open_source
 from search.data.splitting import split_rows
-from search.data.table import Known, naming_broken
+from search.data.table import Known
 from spaces.blocks.ops import Size
 from spaces.errors import InputError
 

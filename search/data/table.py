@@ -24,13 +24,10 @@ if TYPE_CHECKING:
 CHUNK = 512
 """Rows fetched at a time."""
 
-MAX_BROKEN = 10
-"""Broken images that one error names."""
-
-MAX_CHECKED = 20_000
-"""Images that are decoded to find further broken ones once there is one."""
-
 Rows = Sequence[int] | np.ndarray
+
+REMEDY = "; repair or remove it"
+"""The end of the error at a broken image."""
 
 
 class BrokenImageError(InputError):
@@ -235,7 +232,7 @@ class Table:
         except (InputError, MemoryError):
             raise
         except Exception as error:  # what Pillow raises at broken files differs by format and has no common base
-            raise BrokenImageError(f"{self.where(row)}: {_reason(error)}; repair or remove it") from error
+            raise BrokenImageError(f"{self.where(row)}: {_reason(error)}{REMEDY}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -247,43 +244,6 @@ def _reason(error: Exception) -> str:
 def mark(content: bytes) -> int:
     """A digest of 64 bits."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
-
-
-@contextmanager
-def naming_broken(parts: Sequence[tuple[Table, Rows]]) -> Iterator[None]:
-    """Turns the error at one broken image into an error that names several.
-
-    Args:
-        parts: the images among which others may be broken. At most `MAX_CHECKED` are decoded, until `MAX_BROKEN` are found.
-
-    Raises:
-        InputError: names all broken images that were found.
-    """
-    try:
-        yield
-    except BrokenImageError as error:
-        broken = [str(error)]
-        for number, found in enumerate(_all_broken(parts)):
-            if found is not None and found not in broken:
-                broken.append(found)
-            if number >= MAX_CHECKED or len(broken) == MAX_BROKEN:
-                break
-        if len(broken) == 1:
-            raise
-        reasons = "; ".join(message.removesuffix("; repair or remove it") for message in broken)
-        raise InputError(f"{reasons}; repair or remove them") from error
-
-
-def _all_broken(parts: Sequence[tuple[Table, Rows]]) -> Iterator[str | None]:
-    """The error of each image in turn; None where it is sound."""
-    for table, rows in parts:
-        for row in rows:
-            try:
-                next(table.examine([int(row)], lambda picture: picture.load()))
-            except BrokenImageError as error:
-                yield str(error)
-            else:
-                yield None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from search.data import Data, load, load_test
+from search.reporting.card import preprocessing
+from search.trained import describe_images
 from spaces.errors import InputError
 from tests.search.data.make import make_folder, pixels
 
@@ -217,6 +219,16 @@ def test_colour_of_16_bits_is_mentioned_and_refused_where_it_would_be_black(tmp_
     assert any("16 bits in each of several channels in 6 images" in note for note in data.notes)
     with pytest.raises(InputError, match="12 or less are used"):
         load({"source": "folder", "path": str(tmp_path / "dark")})
+
+
+def test_a_model_card_states_range_and_ground(tmp_path: Path) -> None:
+    settings = save_frames(tmp_path, [constant(v, "<u2") for v in (250, 4_000)])
+    for kind in "ab":
+        for i in range(3):
+            drawing(255, "LA", i).save(tmp_path / kind / f"drawing-{i}.png")
+    first, second, *_ = preprocessing(describe_images(load_test(settings, load(settings))), (6, 6))
+    assert first.startswith("Map integers of more than 8 bits from 0..4095 to 0..255")
+    assert second == "Decode to grey (one channel), 8 bits a channel, upright (EXIF), transparent pixels over black."
 
 
 def test_cut_images_are_named_among_transparent_ones(tmp_path: Path) -> None:

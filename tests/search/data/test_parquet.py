@@ -306,6 +306,24 @@ def test_a_file_rewritten_with_its_time_kept_is_read_anew(tmp_path: Path, in_mem
         assert ((pieces.mean((1, 2, 3)) > 70) == (labels == 0)).all()
 
 
+def test_other_processes_take_the_same_content_without_reading_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**parquet_folder(tmp_path / "set", ["train.parquet", "val.parquet"]), "in_memory_mb": 0}
+    data = load(settings)
+    data.save(tmp_path / "saved")
+
+    def refuse(*_: Any) -> str:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("search.data.parquet._content_digest", refuse)
+    opened = Data.open(tmp_path / "saved")
+    for split in data.splits:
+        for (x, labels), (again, again_labels) in zip(data.batches(split, 8), opened.batches(split, 8), strict=True):
+            assert (x == again).all()
+            assert (labels == again_labels).all()
+
+
 # --- the hub ----------------------------------------------------------------------------------------------------------
 
 
