@@ -1,6 +1,7 @@
 """Folders of images as people keep them: parts, hidden files, endings, odd files."""
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from search.data import Data, load, load_test
+from search.data import Data, join_training, load, load_test
 from spaces.errors import InputError
 from tests.search.data.make import encoded, make_folder, picture, pixels
 
@@ -75,6 +77,20 @@ def test_the_ready_made_validation_images_are_those_of_its_folder(tmp_path: Path
     files = sorted((tmp_path / "val" / "dog").iterdir())
     expected = np.stack([np.asarray(Image.open(file)).transpose(2, 0, 1) for file in files])
     assert np.array_equal(pixels(data, "validation"), expected)
+
+
+@pytest.mark.parametrize("in_memory_mb", [1024, 0])
+def test_ready_made_validation_images_join_the_training_images(tmp_path: Path, in_memory_mb: int) -> None:
+    make_parts(tmp_path, {"train": 10, "val": 3})
+    data = load_folder(tmp_path, in_memory_mb=in_memory_mb)
+    joined = pickle.loads(pickle.dumps(join_training(data)))
+    assert joined.sizes == {"train": data.sizes["train"] + 6}
+    parts = [np.concatenate(list(data.splits[part].sample(100))) for part in ("train", "validation")]
+    order = torch.randperm(joined.sizes["train"], generator=torch.Generator().manual_seed(0))
+    (batch,) = joined.splits["train"].batches(order, 100, (12, 12), torch.device("cpu"))
+    assert np.array_equal(batch[0].numpy(), np.concatenate(parts)[order])
+    labels = np.concatenate([data.splits[part].labels for part in ("train", "validation")])
+    assert np.array_equal(batch[1].numpy(), labels[order])
 
 
 @pytest.mark.parametrize(
