@@ -87,8 +87,6 @@ def run(config: RunConfig) -> int:
     """
     console = Console()
     parts = check_parts(config)
-    for line in (*parts.data.notes, in_one_sentence(config, parts)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
     folder = Path(config.results_dir) / config.study
     is_new = not folder.exists()
     prepare_folder(folder)
@@ -117,7 +115,7 @@ def run(config: RunConfig) -> int:
 
 
 def in_one_sentence(config: RunConfig, parts: Parts) -> str:
-    """What the search begins with: images, classes, resolution, device, workers."""
+    """The sentence on images, classes, resolution, workers and device that a search begins with."""
     data, sizes = parts.data, parts.data.sizes
     height, width = data.resolution
     images = (
@@ -130,6 +128,12 @@ def in_one_sentence(config: RunConfig, parts: Parts) -> str:
     where = choose_device(parts.backend.accelerator) if is_local else "Ray"
     latency = "not measured" if parts.device is None else f"that of {parts.device.runtime}"
     return f"Search: {images}, {pixels}; {counted} on {where}; latency is {latency}."
+
+
+def say_beginning(config: RunConfig, parts: Parts, console: Console) -> None:
+    """Prints what was found about the images, and what the search begins with."""
+    for line in (*parts.data.notes, in_one_sentence(config, parts)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def check_parts(config: RunConfig) -> Parts:
@@ -171,8 +175,10 @@ def open_run(
     seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
     sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
     stored = attributes(storage, config.study)
-    if parts.device is not None and not stored:
-        check_limits(objective, space)
+    if parts.device is not None:
+        if not stored:
+            check_limits(objective, space)
+        say_beginning(config, parts, console)  # before the device is measured for a minute
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
     described = describe(config, parts.data, objective, target)
     study = Study(
@@ -188,6 +194,8 @@ def open_run(
         leases=leases,
         enqueued=parts.enqueued,
     )
+    if parts.device is None:
+        say_beginning(config, parts, console)
     if isinstance(sampler, CostAwareSampler) and parts.earlier:
         sampler.learn_from(parts.earlier)
     for line in parts.said_of_earlier:

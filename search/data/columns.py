@@ -1,4 +1,4 @@
-"""Which columns of a table hold the images and their labels, and what the labels say."""
+"""Finds the image and the label column of a table, and turns labels into classes."""
 
 from __future__ import annotations
 

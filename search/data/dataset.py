@@ -42,7 +42,7 @@ class Data:
 
     @property
     def form(self) -> Form:
-        """What every image is brought to when it is decoded."""
+        """The shape and the ranges that every image is brought to when it is decoded."""
         return Form(self.in_channels, self.resolution, self.depth, self.backdrop)
 
     @property

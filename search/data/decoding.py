@@ -61,7 +61,7 @@ class Depth(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """What every image of a data set is brought to when it is decoded."""
+    """The shape and the ranges that every image of a data set is brought to when it is decoded."""
 
     channels: int
     """1 (grey) or 3 (RGB)."""

@@ -1,4 +1,4 @@
-"""Files as people keep them: which ones count, which are passed over, and what can be opened without harm."""
+"""Files as people keep them: tells those that count from those that are passed over, and opens no others than regular files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def is_image_name(name: str) -> bool:
 
 @dataclass
 class PassedOver:
-    """What a walk through folders did not take, counted for `sentences`."""
+    """Files and folders that a walk did not take, counted for `sentences`."""
 
     hidden: Counter[str] = field(default_factory=Counter)
     """Files by the hidden name that they have or lie below."""
@@ -121,7 +121,7 @@ def listed(names: Sequence[str] | Iterable[str], most: int = NAMED) -> str:
 
 
 def entries(folder: str | Path, passed: PassedOver) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name, without what is passed over.
+    """The files and folders in a folder, by name, without those that are passed over.
 
     Raises:
         InputError: the folder cannot be read.

@@ -1,4 +1,4 @@
-"""What is found out about a whole data set before it is decoded, and what is worth saying about it.
+"""Looks at a whole data set: finds the form that its images are brought to, equal images, and small classes.
 
 Bounds: headers of all images are read once, as before; at most `SAMPLE` images with more than 8 bits a pixel, and as many with
 transparency, are decoded one at a time for the range and the backdrop; equal images are told by 8 bytes each.
@@ -38,7 +38,7 @@ IMBALANCE = 20
 
 
 def find_form(table: Table, rows: Rows, stated: Size | None) -> tuple[Form, list[str]]:
-    """What all images are brought to, from the training images in `rows`, with sentences on what was found.
+    """The form of all images, from the training images in `rows`, with sentences on what was found.
 
     The size is the stated one, else the one that all images have, else a square whose side is the median of the images' shorter
     sides, at most `MAX_SIDE`.

@@ -65,7 +65,7 @@ def _parquet_files(folder: Path, passed: PassedOver) -> list[Path]:
 
 
 def _part_name(file: Path, root: Path) -> str:
-    """What names the part of a file, as in test.parquet, test-00000-of-00001.parquet, test/0000.parquet; empty: nothing."""
+    """The word that names the part of a file, as in test.parquet, test-00000-of-00001.parquet, test/0000.parquet; empty: none."""
     first = file.stem.replace("_", "-").replace(".", "-").split("-")[0]
     folders = file.relative_to(root).parts[:-1]
     return next((name for name in (first, *reversed(folders)) if part_of(name)), "")

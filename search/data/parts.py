@@ -44,7 +44,9 @@ def assign(names: Sequence[str], where: str) -> dict[str, str]:
             )
         taken[part] = name
     if "train" not in taken:
-        raise InputError(f"{where} holds no training images, only {listed(names)}; one part must be named train")
+        raise InputError(
+            f"{where} holds no training images, only {listed(names) or 'parts of other names'}; one part must be named train"
+        )
     return taken
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: digits, the Hugging Face hub, class folders, parquet files; each a table of images with labels."""
+"""The sources of images: digits, the Hugging Face hub, class folders, parquet files; each a table of images with labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spaces.errors import InputError, did_you_mean
 
 
 def open_source(settings: Mapping[str, Any]) -> Source:
-    """What the data set of `settings` consists of.
+    """The tables of the data set that `settings` name.
 
     Raises:
         InputError: nothing there, or not a data set.

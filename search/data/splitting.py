@@ -1,4 +1,4 @@
-"""Which rows of a table train, which validate, and which test: class by class, the same always."""
+"""Splits the rows of a table into training, validation and test images: class by class, always in the same way."""
 
 from __future__ import annotations
 

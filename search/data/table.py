@@ -88,7 +88,7 @@ class Encoded:
 
 
 class Scan(NamedTuple):
-    """What the headers of images say."""
+    """Facts from the headers of images."""
 
     sizes: set[Size]
     shorter: list[int]
@@ -108,7 +108,7 @@ class Table:
     """Images with labels, in a fixed order."""
 
     origin: str
-    """What to call it in a sentence: a path, a name on the hub."""
+    """The name of the table in a sentence: a path, a name on the hub."""
     class_names: tuple[str, ...]
     labels: np.ndarray
     """(n,) int64, every value an index into `class_names`."""
@@ -215,7 +215,7 @@ class Table:
         return form, decoded
 
     def examine(self, rows: Rows, look: Callable[[Image.Image], Any]) -> Iterator[Any]:
-        """What `look` finds in each decoded image of `rows`.
+        """The result of `look` at each image of `rows`.
 
         Raises:
             BrokenImageError: an image cannot be decoded.
@@ -248,7 +248,7 @@ def mark(content: bytes) -> int:
 
 @dataclass(frozen=True)
 class Known:
-    """What is already known of a data set when one of its tables is opened."""
+    """Facts about a data set that are known when one of its tables is opened."""
 
     class_names: tuple[str, ...] = ()
     """The classes of the training images; empty: these are the training images."""
@@ -262,9 +262,9 @@ Opener = Callable[[Known], Table]
 
 @dataclass(frozen=True)
 class Source:
-    """What a data set consists of; a table that is not asked for is never opened."""
+    """The tables of a data set; one that is not asked for is never opened."""
 
     parts: Mapping[str, Opener]
-    """How to open the tables "train" and, where they are ready-made, "validation" and "test"."""
+    """Openers of the tables "train" and, where they are ready-made, "validation" and "test"."""
     notes: tuple[str, ...] = ()
     """Sentences on what was taken for what."""
