@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from search.data.decoding import BLACK, WHITE, Depth, Form, deep_values
-from search.data.files import listed, number_of
+from search.data.files import listed, number_of, shown
 from search.data.images import spread
 from search.data.parts import WORDS
 from search.data.table import Rows, Scan, Table
@@ -187,7 +187,7 @@ def _across_classes(splits: Sequence[Marked], class_names: Sequence[str]) -> lis
     def name(place: int) -> str:
         part = int(np.searchsorted(ends, place, side="right"))
         inside = place - (int(ends[part - 1]) if part else 0)
-        return f"{splits[part].name(inside)} of class {class_names[labels[place]]}"
+        return f"{splits[part].name(inside)} of class {shown(class_names[labels[place]])}"
 
     first = np.full(len(kinds), len(kinds))
     np.minimum.at(first, kinds, np.arange(len(kinds)))
@@ -198,6 +198,7 @@ def _across_classes(splits: Sequence[Marked], class_names: Sequence[str]) -> lis
 
 def class_counts(class_names: Sequence[str], labels: np.ndarray) -> list[str]:
     """A sentence on the images of each class, and a warning where they are far apart."""
+    class_names = list(map(shown, class_names))
     counts = np.bincount(labels, minlength=len(class_names))
     smallest, largest = int(counts.argmin()), int(counts.argmax())
     each = f"from {counts[smallest]:,} to {counts[largest]:,} images each"

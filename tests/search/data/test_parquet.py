@@ -143,6 +143,13 @@ def test_numbers_that_occur_are_classes(
     assert note is not None or not said(data, "numbers that occur")
 
 
+def test_names_are_printed_without_what_controls_a_terminal(parquet: Parquet) -> None:
+    data = load(parquet({**rows(), "label": ["cat\x1b[2J", "dog\n"] * 10}))
+    assert data.class_names == ("cat\x1b[2J", "dog\n")
+    assert all(note.isprintable() for note in data.notes)
+    assert said(data, r"cat\x1b[2J: 8, dog\n: 8")
+
+
 def test_published_names_without_images_are_left_out(parquet: Parquet) -> None:
     names = datasets.ClassLabel(names=["ant", "cat", "bee", "dog"])
     features = datasets.Features({"image": datasets.Image(), "label": names})
