@@ -148,11 +148,14 @@ def _describe(feature: Any) -> str:
     return str(getattr(feature, "dtype", None) or type(feature).__name__)
 
 
-def read_labels(dataset: Dataset, column: str, origin: str, expected: tuple[str, ...] = ()) -> Labels:
+def read_labels(
+    dataset: Dataset, column: str, origin: str, expected: tuple[str, ...] = (), training: Any = None
+) -> Labels:
     """The classes of a label column: the names or numbers that occur, names in the order of the alphabet or as published.
 
     Args:
         expected: names of the classes known from training; then a class may be absent, but none may be new.
+        training: the type of the training images' label column; where only one of the two names its numbers, it decides.
 
     Raises:
         InputError: labels that are missing, not whole numbers, or out of range, with the first row that is wrong.
@@ -169,7 +172,7 @@ def read_labels(dataset: Dataset, column: str, origin: str, expected: tuple[str,
         index = {name: label for label, name in enumerate(names)}
         codes = np.array([index[value] for value in values], np.int64)
     else:
-        published = tuple(feature.names or ()) if _is_class(feature) else ()
+        published = _published(feature, training if expected else feature)
         names, codes, notes = _numbered(_whole(values, _describe(feature), where), published, where)
         if _describe(feature) == "bool":
             names, notes = tuple(("false", "true")[int(name)] for name in names), ()
@@ -183,6 +186,12 @@ def read_labels(dataset: Dataset, column: str, origin: str, expected: tuple[str,
                 f"{where} is '{name}' in row {row} (counted from 0), which training does not have{did_you_mean(name, expected)}"
             )
     return Labels(expected, np.array([expected.index(name) for name in names], np.int64)[labels], ())
+
+
+def _published(feature: Any, training: Any) -> tuple[str, ...]:
+    """The names that number the classes of a label column: its own if those of training have names too, else training's."""
+    naming = feature if _is_class(feature) and _is_class(training) else training
+    return tuple(naming.names or ()) if _is_class(naming) else ()
 
 
 def _whole(values: Sequence[Any], kind: str, where: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from search.data.table import Encoded, Known, Opener, Source, Table
 from spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
 
 def parquet_source(path: Path, settings: Mapping[str, Any]) -> Source:
@@ -32,7 +32,7 @@ def parquet_source(path: Path, settings: Mapping[str, Any]) -> Source:
     if not files:
         raise InputError(f"data.path {where} holds no .parquet files")
     if path.is_file():
-        return Source({"train": partial(_open_parquet, files, path.parent, settings)})
+        return Source({"train": partial(_open_parquet, files, path, path.parent, settings)})
     by_name: dict[str, list[Path]] = {}
     for file in files:
         by_name.setdefault(_part_name(file, path), []).append(file)
@@ -51,7 +51,8 @@ def parquet_source(path: Path, settings: Mapping[str, Any]) -> Source:
     if len(taken) > 1:
         said = {part: listed(file.name for file in by_name[name]) for part, name in taken.items()}
         notes.insert(0, in_words(said, where))
-    parts = {part: partial(_open_parquet, by_name[name], path, settings) for part, name in taken.items()}
+    training = by_name[taken["train"]][0]
+    parts = {part: partial(_open_parquet, by_name[name], training, path, settings) for part, name in taken.items()}
     return Source(parts, tuple(notes))
 
 
@@ -82,12 +83,15 @@ def _check_collections(files: Sequence[Path], root: Path) -> None:
         )
 
 
-def _open_parquet(files: Sequence[Path], root: Path, settings: Mapping[str, Any], known: Known) -> Table:
+def _open_parquet(
+    files: Sequence[Path], training: Path, root: Path, settings: Mapping[str, Any], known: Known
+) -> Table:
     origin = f"'{shown(files[0])}'" if len(files) == 1 else f"'{shown(files[0].parent)}'"
     version = known.version or _content_digest(files)
     with quiet():
         import datasets
         from datasets.exceptions import DatasetGenerationError
+        from pyarrow.parquet import read_schema
 
         # Hugging Face tells files by their times; a place of its own for each content does not
         cache = Path(settings.get("cache_dir") or datasets.config.HF_DATASETS_CACHE).expanduser() / f"parquet-{version}"
@@ -96,7 +100,8 @@ def _open_parquet(files: Sequence[Path], root: Path, settings: Mapping[str, Any]
         except (DatasetGenerationError, OSError, ValueError) as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise InputError(f"cannot read {origin} as parquet: {reason}") from error
-    return table_of(dataset, origin, settings, (root,), version, known)
+    features = datasets.Features.from_arrow_schema(read_schema(training))
+    return table_of(dataset, origin, settings, (root,), version, known, features)
 
 
 def _content_digest(files: Sequence[Path]) -> str:
@@ -151,7 +156,8 @@ def hub_source(settings: Mapping[str, Any]) -> Source:
 
     def opener(part: str) -> Opener:
         named = origin if part == "train" else f"part '{taken[part]}' of {origin}"
-        return lambda known: table_of(found[taken[part]], named, settings, roots, "", known)
+        features = found[taken["train"]].features
+        return lambda known: table_of(found[taken[part]], named, settings, roots, "", known, features)
 
     return Source({part: opener(part) for part in taken}, tuple(notes))
 
@@ -163,12 +169,17 @@ def table_of(
     roots: tuple[Path, ...],
     version: str,
     known: Known,
+    training: Features,
 ) -> Table:
-    """The table of a data set's image and label column, as settings name them or as they can be told from the others."""
+    """The table of a data set's image and label column, as settings name them or as they can be told from the others.
+
+    Args:
+        training: the columns of the training images, whose class names number the classes of all parts.
+    """
     from datasets import Image as ImageFeature
 
     columns = find_columns(dataset, origin, settings.get("image"), settings.get("label"))
-    labels = read_labels(dataset, columns.label, origin, known.class_names)
+    labels = read_labels(dataset, columns.label, origin, known.class_names, training.get(columns.label))
     images = dataset.select_columns(columns.image)
     if isinstance(dataset.features[columns.image], ImageFeature):
         images = images.cast_column(columns.image, ImageFeature(decode=False))

@@ -161,13 +161,28 @@ def test_published_names_without_images_are_left_out(parquet: Parquet) -> None:
     assert said(data, "Left out in ", "class names without images (ant, bee)")
 
 
-def test_test_labels_are_matched_by_name(tmp_path: Path) -> None:
-    for part, published, labels in (("train", ["ant", "cat", "dog"], [1, 2]), ("test", ["dog", "cat"], [1, 0])):
-        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=published)})
+@pytest.mark.parametrize(
+    ("training", "test", "classes"),
+    [
+        ((["ant", "cat", "dog"], [1, 2]), (["dog", "cat"], [1, 0]), ("cat", "dog")),  # by their names
+        ((["ant", "cat", "dog"], [1, 2]), (None, [1, 2]), ("cat", "dog")),  # numbered as in training
+        ((None, [1, 2]), (["ant", "cat", "dog"], [1, 2]), ("1", "2")),
+        ((None, [1, 2]), (None, [1, 2]), ("1", "2")),
+    ],
+)
+def test_test_labels_are_matched_to_those_of_training(
+    tmp_path: Path,
+    training: tuple[list[str] | None, list[int]],
+    test: tuple[list[str] | None, list[int]],
+    classes: tuple[str, ...],
+) -> None:
+    for part, (published, labels) in (("train", training), ("test", test)):
+        kind = datasets.Value("int64") if published is None else datasets.ClassLabel(names=published)
+        features = datasets.Features({"image": datasets.Image(), "label": kind})
         make_parquet(tmp_path / "pets" / f"{part}.parquet", {**rows(), "label": labels * 10}, features)
     settings = {"source": "parquet", "path": str(tmp_path / "pets"), "cache_dir": str(tmp_path / "cache")}
     data = load_test(settings, load(settings))
-    assert data.class_names == ("cat", "dog")
+    assert data.class_names == classes
     assert data.splits["test"].labels.tolist() == [0, 1] * 10
 
 
