@@ -80,6 +80,8 @@ def train_in_full(config: dict[str, Any]) -> None:
         ours, theirs = ("x".join(map(str, size)) for size in (architecture.resolution, data.resolution))
         console.print(f"The network takes {ours} pixels: the images of {theirs} are scaled.", highlight=False)
     data = join_training(load_test(config["data"], data))
+    for line in data.notes:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     folder = Path(config["folder"] or f"trained/{name}-{config['choices']['data']}").absolute()
     prepare_folder(folder, "folder")
     with take(folder):

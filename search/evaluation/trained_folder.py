@@ -110,6 +110,8 @@ def describe_images(data: Data) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "in_channels": data.in_channels,
         "resolution": list(data.resolution),
+        "depth": data.depth and list(data.depth),
+        "backdrop": data.backdrop,
         "mean": list(data.mean),
         "std": list(data.std),
         "augment": data.augment,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from search.data.decoding import BLACK
 from search.reporting.text import COST_WORDS, duration
 
 if TYPE_CHECKING:
@@ -117,8 +118,18 @@ def preprocessing(images: Mapping[str, Any], resolution: Sequence[int]) -> list[
     """
     colour = "grey (one channel)" if images["in_channels"] == 1 else "RGB (three channels)"
     height, width = images["resolution"]
+    # records of earlier versions have neither key
+    behind = {BLACK: ", transparent pixels over black", None: ""}.get(
+        images.get("backdrop"), ", transparent pixels over white"
+    )
+    depth = images.get("depth")
+    deep = []
+    if depth is not None:
+        kind = "floats" if depth[0] else "integers of more than 8 bits"
+        deep = [f"Map {kind} from {depth[1]:g}..{depth[2]:g} to 0..255, cut off what lies outside, and round."]
     steps = [
-        f"Decode to {colour}, 8 bits a channel, upright (EXIF).",
+        *deep,
+        f"Decode to {colour}, 8 bits a channel, upright (EXIF){behind}.",
         f"Scale to cover {height}x{width} (height x width) pixels, bilinear, and cut at the centre.",
     ]
     if list(resolution) != list(images["resolution"]):

@@ -15,8 +15,8 @@ import yaml
 from optuna.storages import InMemoryStorage
 from rich.console import Console
 
-from search.backends import check_backend, make_backend
-from search.backends.base import BackendSettings
+from search.backends import check_backend, make_backend, num_cores
+from search.backends.base import BackendSettings, choose_device
 from search.config import RunConfig, run_command
 from search.config.command_lines import report_command
 from search.data import Data, load
@@ -116,6 +116,28 @@ def run(config: RunConfig) -> int:
     return 0
 
 
+def in_one_sentence(config: RunConfig, parts: Parts) -> str:
+    """The sentence on images, classes, resolution, workers and device that a search begins with."""
+    data, sizes = parts.data, parts.data.sizes
+    height, width = data.resolution
+    images = (
+        f"{sizes['train']:,} training and {sizes['validation']:,} validation images of {data.num_classes:,} classes"
+    )
+    pixels = f"{height}x{width} pixels, {'grey' if data.in_channels == 1 else 'RGB'}"
+    is_local = parts.backend.name != "ray"
+    workers = config.workers or (num_cores() if is_local else None)
+    counted = "as many workers as fit" if workers is None else f"{workers} worker{'' if workers == 1 else 's'}"
+    where = choose_device(parts.backend.accelerator) if is_local else "Ray"
+    latency = "not measured" if parts.device is None else f"that of {parts.device.runtime}"
+    return f"Search: {images}, {pixels}; {counted} on {where}; latency is {latency}."
+
+
+def say_beginning(config: RunConfig, parts: Parts, console: Console) -> None:
+    """Prints what was found about the images, and what the search begins with."""
+    for line in (*parts.data.notes, in_one_sentence(config, parts)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def check_parts(config: RunConfig) -> Parts:
     """The parts of a search.
 
@@ -155,8 +177,10 @@ def open_run(
     seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
     sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
     stored = attributes(storage, config.study)
-    if parts.device is not None and not stored:
-        check_limits(objective, space)
+    if parts.device is not None:
+        if not stored:
+            check_limits(objective, space)
+        say_beginning(config, parts, console)  # before the device is measured for a minute
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
     described = describe(config, parts.data, objective, target)
     study = Study(
@@ -172,6 +196,8 @@ def open_run(
         leases=leases,
         enqueued=parts.enqueued,
     )
+    if parts.device is None:
+        say_beginning(config, parts, console)
     if isinstance(sampler, CostAwareSampler) and parts.earlier:
         sampler.learn_from(parts.earlier)
     for line in parts.said_of_earlier:

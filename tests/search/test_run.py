@@ -123,6 +123,8 @@ def test_a_search_leaves_everything_it_promises_and_resumes(home: Path) -> None:
     out = run(home, *QUICK, "trials=4", "workers=2")
     folder = home / "results" / "quick"
     assert "4/4 done" in out
+    assert "10 classes, with their training and validation images: 0: 48, 1: 49" in out
+    assert "Search: 200 training and 287 validation images of 10 classes, 8x8 pixels, grey; 2 workers on " in out
     assert not [*folder.glob("study.db-*")]  # the file is whole by itself, and may be copied
     assert "The front" in out
     assert "python -m search.run" in out
@@ -337,7 +339,9 @@ def test_a_killed_driver_leaves_no_worker_and_no_files_behind(home: Path, monkey
 def test_lines_come_as_the_search_goes(home: Path) -> None:
     process = start(home, *QUICK, "train.epochs=30", "trials=30", "workers=1")
     assert process.stdout is not None
-    assert "complete: accuracy" in process.stdout.readline()
+    beginning = [process.stdout.readline() for _ in range(3)]
+    assert beginning[1].startswith("Search: ")
+    assert "complete: accuracy" in beginning[2]
     assert count(home / "results" / "quick", TrialState.COMPLETE) < 30  # and not all at once, when it ends
     process.kill()
     process.communicate()
