@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Convolution, Cost, Size, SymmetricPad2d, beside, noting_convolutions
-from spaces.errors import BLOCK_ERRORS, InputError
+from spaces.errors import BLOCK_ERRORS, InputError, reason
 
 
 def cost(architecture: Architecture) -> Cost:
@@ -43,7 +43,7 @@ def layer_costs(architecture: Architecture) -> list[Cost]:
             layer_cost = _layer_cost(block, layer, input_sizes(layer, position, sizes))
         except BLOCK_ERRORS as error:
             height, width = architecture.resolution
-            raise InputError(f"{layer} of a {height}x{width} image: {error}") from error
+            raise InputError(f"{layer} of a {height}x{width} image: {reason(error)}") from error
         costs.append(layer_cost)
         sizes.append(layer_cost.size)
     return costs
@@ -119,7 +119,7 @@ def build_block(layer: Layer, size: Any) -> nn.Module:
     try:
         return make_block(BLOCKS[layer.block], layer, size)
     except BLOCK_ERRORS as error:
-        raise InputError(f"{layer}: {error}") from error
+        raise InputError(f"{layer}: {reason(error)}") from error
 
 
 def make_block(block: Any, layer: Layer, size: Any) -> nn.Module:
