@@ -9,18 +9,19 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from search.latency.runtimes import Shape
+from search.latency.runtimes import Shape, attention_written_out
 from spaces.errors import InputError, reason
 from spaces.memory import LayerMemory, Recorder, Step, moments, tensors_in
 
@@ -67,7 +68,7 @@ class Trace:
     module: nn.Module
     """The copy that ran."""
     parts: list[Part]
-    """The calls of layers in order, then the own operations of the network and of its containers."""
+    """The calls of layers in order, then the own operations of its containers, and the network's."""
     read: frozenset[str]
     """Names of the parameters that some operator read."""
     peak: int
@@ -89,7 +90,7 @@ def run_once(module: nn.Module, image: Shape) -> Trace:
     try:
         return _run(module, image, "meta")
     except Exception as error:  # a stranger's network may raise anything
-        needs_values = reason(error).partition("\n")[0]
+        needs_values = reason(error).partition("\n")[0].partition(". ")[0].removesuffix(".")
     try:
         return _run(module, image, "cpu", needs_values)
     except Exception as error:
@@ -109,11 +110,13 @@ def copy_to(module: nn.Module, device: str, dtype: torch.dtype | None = None) ->
     """
 
     def moved(tensor: Tensor) -> Tensor:
+        if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
+            return type(tensor)(tensor.requires_grad, device, tensor.dtype)
         there = tensor.detach().to(device, dtype if tensor.is_floating_point() else None, copy=True)
         return nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
 
     kept = [tensor for part in module.modules() for tensor in tensors_in(vars(part))]
-    memo = {id(tensor): moved(tensor) for tensor in kept if not is_lazy(tensor)}
+    memo = {id(tensor): moved(tensor) for tensor in kept}
     return copy.deepcopy(module, memo).eval()
 
 
@@ -148,8 +151,8 @@ def _run(module: nn.Module, image: Shape, device: str, needs_values: str = "") -
         if device != "meta":  # the counter has no formula for the operators that are faster on a CPU
             stack.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
-            torch.backends.mha.set_fastpath_enabled(False)
+            stack.enter_context(attention_written_out())
+        stack.enter_context(listener.hearing_scripts())
         stack.enter_context(listener)
         stack.enter_context(listener.counter)
         output = module(batch)
@@ -184,23 +187,41 @@ class _Listener(Recorder):
         self._inside = [self._parts[""]]
         self._stretches = [_Stretch(self._parts[""], 0, 1)]
         whole = isinstance(module, torch.jit.ScriptModule) or next(module.children(), None) is None
-        for name, part in [("", module)] if whole else _layers(module):
-            part.register_forward_pre_hook(self._enter(name), prepend=True, with_kwargs=True)
-            part.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
+        self._names = {part: name for name, part in ([("", module)] if whole else _layers(module))}
+        for part in self._names:
+            if not isinstance(part, torch.jit.ScriptModule):
+                part.register_forward_pre_hook(self._enter, prepend=True, with_kwargs=True)
+                part.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
 
-    def _enter(self, name: str) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            part = self._inside[-1]
-            if not part.is_call:
-                if isinstance(module, CONTAINERS):
-                    part = self._parts.setdefault(name, Part(name, module, is_call=False))
-                else:
-                    part = Part(name, module, is_call=True, args=args, kwargs=kwargs)
-                    self._calls.append(part)
-            self._switch(part)
-            self._inside.append(part)
+    @contextmanager
+    def hearing_scripts(self) -> Iterator[None]:
+        """Hears of calls of scripted modules, which take no hooks."""
+        call = nn.Module.__call__
 
-        return hook
+        def heard(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if module not in self._names:
+                return call(module, *args, **kwargs)
+            self._enter(module, args, kwargs)
+            output = None
+            try:
+                output = call(module, *args, **kwargs)
+            finally:
+                self._leave(module, args, kwargs, output)
+            return output
+
+        with mock.patch.object(torch.jit.ScriptModule, "__call__", heard):
+            yield
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        part, name = self._inside[-1], self._names[module]
+        if not part.is_call:
+            if isinstance(module, CONTAINERS):
+                part = self._parts.setdefault(name, Part(name, module, is_call=False))
+            else:
+                part = Part(name, module, is_call=True, args=args, kwargs=kwargs)
+                self._calls.append(part)
+        self._switch(part)
+        self._inside.append(part)
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         part = self._inside.pop()
@@ -242,7 +263,8 @@ class _Listener(Recorder):
             part.peak = max(part.peak, self.peak(steps, read, kept))
         for part in self._calls:  # what passes its input on runs no operator
             part.peak = part.peak or sum(tensor.numel() for tensor in tensors_in((part.args, part.kwargs)))
-        return [*self._calls, *self._parts.values()]
+        network, *containers = self._parts.values()
+        return [*self._calls, *containers, network]
 
     def peak(self, steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int]) -> int:
         """The most values alive at once during these steps."""

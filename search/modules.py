@@ -143,7 +143,7 @@ def _notes(trace: Trace, rows: Sequence[LayerRow]) -> tuple[str, ...]:
     if max(calls.values(), default=0) > 1:
         notes.append("A layer that is called several times has its parameters in the row of its first call.")
     if trace.needs_values:
-        notes.append(f"Counted on one random image, since the network cannot run without values: {trace.needs_values}")
+        notes.append(f"Counted on one random image, since the network cannot run without values: {trace.needs_values}.")
     return tuple(notes)
 
 
@@ -196,11 +196,13 @@ def _loadable(layer: nn.Module, device: Device) -> nn.Module:
 
 def _load(part: Part, module: nn.Module, trace: Trace, device: Device, runtime: Runtime, runs: dict[str, Run]) -> str:
     """Adds a call to what is timed, equal ones once; returns its key there, empty if it cannot be run by itself."""
-    layer = module.get_submodule(part.name)
+    layer = module.get_submodule(part.name) if part.name else module  # a scripted one would refuse
     call = _Call(layer, part.args, part.kwargs)
     key = f"{part.name} {call.shapes} {call._leaves} {call._is_tensor}"
     if key in runs:
         return key
+    if device.runtime == "onnxruntime" and next(tensors_in(part.output), None) is None:
+        return ""  # a graph needs an output
     if not call.repeatable or (trace.needs_values and not _runs_without_values(layer, part)):
         return ""
     call.layer = _loadable(layer, device)

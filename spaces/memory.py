@@ -219,11 +219,14 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = self.run(func, args, kwargs or {})
-        reads = tuple({self._maps[key] for key in map(self.key, tensors_in((args, kwargs))) if key in self._maps})
+        read = {self.key(tensor) for tensor in tensors_in((args, kwargs))}
+        reads = tuple({self._maps[key] for key in read if key in self._maps})
         # a normalisation gives its statistics too, a maximum its positions: the map comes first
         made = next(tensors_in(output), None)
-        if made is not None and made.is_floating_point() and self.key(made) not in self._weights:
+        if made is not None and (made.is_floating_point() or made.is_complex()) and self.key(made) not in self._weights:
             if self.key(made) not in self._maps:
+                if self.key(made) in read:
+                    return output  # a view of a constant
                 self._number(made)
             name = func.overloadpacket._qualified_op_name.partition("::")[2]
             accesses = self._accesses(name, args, made)
@@ -251,7 +254,7 @@ class Recorder(TorchDispatchMode):
         storage = tensor.untyped_storage()
         self._alive.append(storage)
         self._maps[storage._cdata] = len(self.values)
-        self.values.append(tensor.numel())
+        self.values.append(tensor.numel() * (2 if tensor.is_complex() else 1))
 
 
 def _shaped_like_run(func: Any, args: Any, kwargs: Any) -> Any:

@@ -120,7 +120,7 @@ class Profile:
         unit, scale = ("MB", 1e6) if max(totals["memory_access"], totals["activation_bytes"]) >= 1e6 else ("kB", 1e3)
         notes = (
             "FLOPs: multiply-adds of one image. Bytes in float32.\n"
-            "Moved: what convolutions and linear layers read and write. Alive: the most activations at once."
+            "Moved: what convolutions and matrix products read and write. Alive: the most activations at once."
         )
         notes = "\n".join((notes, *self.notes))
         table = Table(title=self.title, show_footer=True, header_style="bold", caption_justify="left")
@@ -194,7 +194,7 @@ def describe_latency(latency: Latency) -> str:
             f"{_calibrated(latency.num_networks)}; in all ± {100 * latency.predicted_error:.0f}%."
         )
     if None in latency.layers:
-        text += "\nUnknown: it is not a layer that can be run by itself with random inputs; the network's latency includes it."
+        text += "\nUnknown: it cannot be run by itself on random inputs, or it did not run; the network's latency includes it."
     if not all(measured.steady for measured in (latency.network, *latency.layers) if measured is not None):
         text += "\n!: runs differ by more than a tenth of the median: something else was running on the device."
     return text
