@@ -50,6 +50,8 @@ class Part:
     is_call: bool
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+    in_autocast: bool = False
+    """Whether it was called where PyTorch chooses the operators' types."""
     output: Any = None
     flops: int = 0
     """Multiply-adds."""
@@ -89,6 +91,8 @@ def run_once(module: nn.Module, image: Shape) -> Trace:
     """
     try:
         return _run(module, image, "meta")
+    except InputError:
+        raise
     except Exception as error:  # a stranger's network may raise anything
         needs_values = reason(error).partition("\n")[0].partition(". ")[0].removesuffix(".")
     try:
@@ -107,17 +111,27 @@ def copy_to(module: nn.Module, device: str, dtype: torch.dtype | None = None) ->
         module: what is copied.
         device: where to.
         dtype: of its floating tensors; None: as they are.
+
+    Raises:
+        InputError: it holds something that Python cannot copy.
     """
 
     def moved(tensor: Tensor) -> Tensor:
         if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
-            return type(tensor)(tensor.requires_grad, device, tensor.dtype)
+            lazy: Any = type(tensor)
+            return lazy(tensor.requires_grad, device, tensor.dtype)
         there = tensor.detach().to(device, dtype if tensor.is_floating_point() else None, copy=True)
         return nn.Parameter(there, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
 
     kept = [tensor for part in module.modules() for tensor in tensors_in(vars(part))]
     memo = {id(tensor): moved(tensor) for tensor in kept}
-    return copy.deepcopy(module, memo).eval()
+    try:
+        return copy.deepcopy(module, memo).eval()
+    except Exception as error:
+        raise InputError(
+            f"module={type(module).__name__}: it cannot be copied, which is how it is left as it is ({reason(error)}); "
+            "keep what copy.deepcopy refuses outside the module"
+        ) from error
 
 
 def made_whole(module: nn.Module, image: Shape) -> nn.Module:
@@ -131,7 +145,7 @@ def made_whole(module: nn.Module, image: Shape) -> nn.Module:
     whole = copy_to(module, "cpu")
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            whole(torch.zeros(image))
+            whole(torch.zeros(image, dtype=_dtype(whole)))
     except Exception as error:
         raise InputError(
             f"the network's lazy parameters get no shapes from images of {image[1:]}: {reason(error)}"
@@ -139,11 +153,16 @@ def made_whole(module: nn.Module, image: Shape) -> nn.Module:
     return whole
 
 
+def _dtype(module: nn.Module) -> torch.dtype:
+    """The type of images that a network takes."""
+    dtypes = (tensor.dtype for tensor in (*module.parameters(), *module.buffers()))
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
+
+
 def _run(module: nn.Module, image: Shape, device: str, needs_values: str = "") -> Trace:
     module = copy_to(module, device)
-    dtypes = [tensor.dtype for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
     generator = torch.Generator().manual_seed(0)
-    batch = torch.randn(image, generator=generator).to(device, dtypes[0] if dtypes else None)
+    batch = torch.randn(image, generator=generator).to(device, _dtype(module))
     listener = _Listener(module, batch)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
@@ -218,7 +237,9 @@ class _Listener(Recorder):
             if isinstance(module, CONTAINERS):
                 part = self._parts.setdefault(name, Part(name, module, is_call=False))
             else:
+                args, kwargs = tree_map(lambda leaf: leaf, (args, kwargs))  # lists may grow afterwards
                 part = Part(name, module, is_call=True, args=args, kwargs=kwargs)
+                part.in_autocast = any(map(torch.is_autocast_enabled, ("cpu", "cuda")))
                 self._calls.append(part)
         self._switch(part)
         self._inside.append(part)

@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch import nn
 
-from search.calls import CONTAINERS, Part, Trace, copy_to, made_whole, run_once
-from search.latency.device import Device, describe, in_words
-from search.latency.measuring import Measurement, Run, measure
-from search.latency.runtimes import DTYPES, Runtime, Shape, UnsupportedError
-from search.reporting.layers import Latency, LayerRow, Profile
+from search.call_times import time_calls
+from search.calls import CONTAINERS, Part, Trace, made_whole, run_once
+from search.latency.device import Device
+from search.reporting.layers import LayerRow, Profile
 from spaces.errors import InputError
 from spaces.memory import FLOAT32, tensors_in
 
@@ -32,7 +29,7 @@ def profile_module(
 ) -> Profile:
     """The profile of a network of your own; its layers are its children, containers opened.
 
-    Totals are those of the whole network. A layer that is called again has a row for each call, with its parameters in the first. What
+    Totals are those of the whole network. A layer that is called again has a row for each call, its parameters in the first. What
     the network's own forward computes between its layers has a row of its own, and so have layers that did not run.
 
     Args:
@@ -50,7 +47,8 @@ def profile_module(
         Its rows are in the order in which the layers run; `.table()` prints with rich, `.write_page(path)` writes a page.
 
     Raises:
-        InputError: it does not run on such images, it cannot be copied, or the device is not there or cannot run it.
+        InputError: it does not run on such images, it cannot be copied; the device is not there, or
+            cannot run it.
     """
     sides = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
@@ -61,7 +59,7 @@ def profile_module(
     rows = _rows(trace)
     latency = None
     if device is not None:
-        latency = _time(module, image, trace, len(rows), Device(device, threads, batch, dtype), budget_s)
+        latency = time_calls(module, image, trace, len(rows), Device(device, threads, batch, dtype), budget_s)
     name = type(module).__name__
     title = f"{name}: {in_channels} x {sides[0]} x {sides[1]} in"
     details = {"in_channels": in_channels, "resolution": sides}
@@ -70,8 +68,8 @@ def profile_module(
 
 def _rows(trace: Trace) -> list[LayerRow]:
     """The calls of layers in order, the own operations of the network and its containers, and what did not run."""
-    names = {id(weight): name for name, weight in trace.module.named_parameters()}
-    left = dict(trace.module.named_parameters())
+    named = dict(trace.module.named_parameters())
+    names, left = {id(weight): name for name, weight in named.items()}, dict(named)
     rows: list[LayerRow] = []
     for part in trace.parts:
         inside = part.module.parameters(recurse=part.is_call)
@@ -80,8 +78,7 @@ def _rows(trace: Trace) -> list[LayerRow]:
             own &= trace.read
         if part.name == "" and not part.is_call:  # of layers that it uses without calling them, too
             own |= left.keys() & trace.read
-        params = sum(left.pop(name).numel() if name in trace.read else 0 for name in sorted(own & trace.read))
-        unused = sum(left.pop(name).numel() for name in sorted(own - trace.read))
+        params, unused = (sum(left.pop(name).numel() for name in some) for some in (own & trace.read, own - trace.read))
         if part.is_call or part.flops or part.accesses or params or part.uncounted:
             rows.append(_row(len(rows), part, params + unused, unused))
     idle: Counter[str] = Counter()
@@ -145,82 +142,3 @@ def _notes(trace: Trace, rows: Sequence[LayerRow]) -> tuple[str, ...]:
     if trace.needs_values:
         notes.append(f"Counted on one random image, since the network cannot run without values: {trace.needs_values}.")
     return tuple(notes)
-
-
-class _Call(nn.Module):
-    """A layer with the arguments of one call of it, as a module that takes the tensors among them."""
-
-    def __init__(self, layer: nn.Module, args: Any, kwargs: Any) -> None:
-        super().__init__()
-        self.layer = layer
-        leaves, self._structure = tree_flatten((args, kwargs))
-        tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor)}
-        self.shapes = [tuple(tensor.shape) for tensor in tensors.values()]
-        places = list(tensors)
-        self._leaves = [places.index(id(leaf)) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        self._is_tensor = [isinstance(leaf, Tensor) for leaf in leaves]
-        known = (int, float, str, type(None), torch.dtype)
-        self.repeatable = bool(tensors) and all(tensor.is_floating_point() for tensor in tensors.values())
-        self.repeatable &= all(isinstance(leaf, (Tensor, *known)) for leaf in leaves)
-        """Whether random tensors of these shapes make it do the same work."""
-
-    def forward(self, *tensors: Tensor) -> Any:
-        leaves = [tensors[leaf] if is_tensor else leaf for leaf, is_tensor in zip(self._leaves, self._is_tensor)]
-        args, kwargs = tree_unflatten(leaves, self._structure)
-        given = tuple(tensors_in(self.layer(*args, **kwargs)))
-        return given[0] if len(given) == 1 else given
-
-
-def _time(module: nn.Module, image: Shape, trace: Trace, num_rows: int, device: Device, budget_s: float) -> Latency:
-    """Times the network, and each call by itself where that is possible."""
-    runtime = device.open()
-    batch = (device.batch, *image[1:])
-    trace = trace if device.batch == image[0] else run_once(module, batch)
-    calls = [part for part in trace.parts if part.is_call]
-    whole = _Call(_loadable(module, device), (torch.empty(batch, device="meta"),), {})
-    try:
-        runs: dict[str, Run] = {"": runtime.load(whole, [batch])}
-    except UnsupportedError as error:
-        way_on = "" if device.runtime == "torch" else "; device='torch' runs what PyTorch runs"
-        raise InputError(f"device='{device.runtime}': {error}{way_on}") from error
-    keys = [_load(part, module, trace, device, runtime, runs) for part in calls]
-    measured = dict(zip(runs, measure(list(runs.values()), budget_s), strict=True))
-    layers: list[Measurement | None] = [measured[key] if key else None for key in keys]
-    layers += [None] * (num_rows - len(layers))
-    return Latency(in_words(describe(device, runtime)), layers, measured[""])
-
-
-def _loadable(layer: nn.Module, device: Device) -> nn.Module:
-    return copy_to(layer, "cuda" if device.runtime == "cuda" else "cpu", DTYPES[device.dtype])
-
-
-def _load(part: Part, module: nn.Module, trace: Trace, device: Device, runtime: Runtime, runs: dict[str, Run]) -> str:
-    """Adds a call to what is timed, equal ones once; returns its key there, empty if it cannot be run by itself."""
-    layer = module.get_submodule(part.name) if part.name else module  # a scripted one would refuse
-    call = _Call(layer, part.args, part.kwargs)
-    key = f"{part.name} {call.shapes} {call._leaves} {call._is_tensor}"
-    if key in runs:
-        return key
-    if device.runtime == "onnxruntime" and next(tensors_in(part.output), None) is None:
-        return ""  # a graph needs an output
-    if not call.repeatable or (trace.needs_values and not _runs_without_values(layer, part)):
-        return ""
-    call.layer = _loadable(layer, device)
-    try:
-        runs[key] = runtime.load(call, call.shapes)  # type: ignore[arg-type]
-    except UnsupportedError:  # though the network runs, as with a layer that gives no tensor on ONNX Runtime
-        return ""
-    return key
-
-
-def _runs_without_values(layer: nn.Module, part: Part) -> bool:
-    """Whether a layer does the same work for any values of its inputs."""
-    args, kwargs = tree_map(
-        lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, (part.args, part.kwargs)
-    )
-    try:
-        with torch.no_grad():
-            copy_to(layer, "meta")(*args, **kwargs)
-    except Exception:  # a stranger's layer may raise anything
-        return False
-    return True

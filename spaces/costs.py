@@ -136,14 +136,14 @@ def count_accesses(module: nn.Module) -> list[int]:
     def note_pad(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         unpadded.append(inputs[0].numel())
 
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
         assert isinstance(layer.weight, Tensor)
-        read = unpadded.pop() if unpadded else inputs[0].numel()
+        read = unpadded.pop() if unpadded else [*inputs, *named.values()][0].numel()
         accesses.append(read + output.numel() + layer.weight.numel())
 
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            part.register_forward_hook(note)
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            part.register_forward_hook(note, with_kwargs=True)
         elif isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
             part[0].register_forward_pre_hook(note_pad)
     return accesses

@@ -171,7 +171,9 @@ def traced(module: nn.Module, images: Sequence[Tensor]) -> LayerMemory:
     inputs, outputs = range(len(images)), [recorder.map_of(tensor) for tensor in tensors_in(output)]
     values = tuple(image.numel() for image in images)
     accesses = sum(step.accesses for step in recorder.steps)
-    return LayerMemory(accesses, tuple(moments(recorder.steps, recorder.values, inputs, outputs)), values)
+    found = moments(recorder.steps, recorder.values, inputs, outputs)
+    greatest = sorted(m for m in found if not any(_dominates(other, m) for other in found))
+    return LayerMemory(accesses, tuple(greatest), values)
 
 
 class Step(NamedTuple):
@@ -333,10 +335,8 @@ def tensors_in(data: Any) -> Iterator[Tensor]:
         yield from tensors_in(tuple(vars(data).values()))
 
 
-def moments(
-    steps: Sequence[Step], values: Sequence[int], inputs: Sequence[int], outputs: Sequence[int]
-) -> list[Moment]:
-    """The states of memory from step to step, the dominated ones left out.
+def moments(steps: Sequence[Step], values: Sequence[int], inputs: Sequence[int], outputs: Sequence[int]) -> set[Moment]:
+    """The states of memory from step to step.
 
     Args:
         steps: what runs.
@@ -347,18 +347,18 @@ def moments(
     last_read = {number: position for position, step in enumerate(steps) for number in step.reads}
     last_read |= dict.fromkeys(outputs, len(steps))
     room = dict.fromkeys(inputs, 0)
-    found = set()
+    inner, found = 0, set()
     for position, step in enumerate(steps):
         if step.makes not in room:
             room[step.makes] = values[step.makes]
+            inner += values[step.makes]
             free = [n for n in step.reads if last_read[n] == position and room[n] == room[step.makes]]
             if step.in_place and free:
-                room[free[0]] = 0  # it is written over
-        inner = sum(room[n] for n in room if last_read.get(n, position) >= position)
+                inner -= room[free[0]]  # it is written over
+                room[free[0]] = 0
         found.add(Moment(inner, tuple(i for i, n in enumerate(inputs) if last_read.get(n, -1) >= position)))
-    if not found:  # it passes its input on
-        return [Moment(0, (0,))]
-    return sorted(m for m in found if not any(_dominates(other, m) for other in found))
+        inner -= sum(room[n] for n in step.reads if last_read[n] == position)
+    return found or {Moment(0, (0,))}  # it passes its input on
 
 
 def _dominates(one: Moment, other: Moment) -> bool:

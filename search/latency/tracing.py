@@ -172,6 +172,8 @@ def _arithmetic(kind: str) -> Operator:
     def emit(graph: _Graph, output: Tensor, a: Any, b: Any, alpha: float = 1) -> None:
         if alpha != 1:
             raise UntraceableError("it scales what it adds")
+        if any(isinstance(t, Tensor) and t.dtype != output.dtype for t in (a, b)):
+            raise UntraceableError("it mixes types of numbers")
         a, b = (graph.read(t) if isinstance(t, Tensor) else graph.number(t) for t in (a, b))
         graph.name(output, *graph.add(kind, [a, b]))
 
