@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Convolution, Cost, Size, SymmetricPad2d, beside, noting_convolutions
-from spaces.errors import BLOCK_ERRORS, InputError
+from spaces.errors import BLOCK_ERRORS, InputError, reason
 
 
 def cost(architecture: Architecture) -> Cost:
@@ -43,7 +43,7 @@ def layer_costs(architecture: Architecture) -> list[Cost]:
             layer_cost = _layer_cost(block, layer, input_sizes(layer, position, sizes))
         except BLOCK_ERRORS as error:
             height, width = architecture.resolution
-            raise InputError(f"{layer} of a {height}x{width} image: {error}") from error
+            raise InputError(f"{layer} of a {height}x{width} image: {reason(error)}") from error
         costs.append(layer_cost)
         sizes.append(layer_cost.size)
     return costs
@@ -119,7 +119,7 @@ def build_block(layer: Layer, size: Any) -> nn.Module:
     try:
         return make_block(BLOCKS[layer.block], layer, size)
     except BLOCK_ERRORS as error:
-        raise InputError(f"{layer}: {error}") from error
+        raise InputError(f"{layer}: {reason(error)}") from error
 
 
 def make_block(block: Any, layer: Layer, size: Any) -> nn.Module:
@@ -136,14 +136,14 @@ def count_accesses(module: nn.Module) -> list[int]:
     def note_pad(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         unpadded.append(inputs[0].numel())
 
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
         assert isinstance(layer.weight, Tensor)
-        read = unpadded.pop() if unpadded else inputs[0].numel()
+        read = unpadded.pop() if unpadded else [*inputs, *named.values()][0].numel()
         accesses.append(read + output.numel() + layer.weight.numel())
 
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            part.register_forward_hook(note)
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            part.register_forward_hook(note, with_kwargs=True)
         elif isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
             part[0].register_forward_pre_hook(note_pad)
     return accesses

@@ -16,7 +16,7 @@ from spaces.architecture import Architecture, Layer, thaw
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Size, make_divisible
 from spaces.checks import is_count, is_number
-from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean
+from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean, reason
 from spaces.plans import LayerPlan, plan_head, plan_layer
 from spaces.values import find_open
 from spaces.widths import Widths, at_width
@@ -236,7 +236,7 @@ def _made_of(plan: LayerPlan, sources: Sequence[int], channels: Sequence[int]) -
         try:
             return rule(into[0] if len(into) == 1 else into, **{name: thaw(value) for name, value in plan.options})
         except BLOCK_ERRORS as error:
-            raise InputError(f"{plan.where}: {error}") from error
+            raise InputError(f"{plan.where}: {reason(error)}") from error
     if len(into) > 1:
         raise InputError(f"{plan.where}: block '{plan.block}' reads several inputs; state its channels")
     return into[0]

@@ -1,5 +1,6 @@
 """What a user got wrong, said in one sentence."""
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -10,6 +11,14 @@ class InputError(ValueError):
 
 BLOCK_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a block may raise when it is given what it cannot take."""
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says; its type and the line that raised it where it says nothing, as an `assert` does."""
+    if text := str(error).strip():
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error).__name__ + (f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else "")
 
 
 def did_you_mean(name: object, valid: Iterable[object]) -> str:

@@ -6,7 +6,8 @@ milliseconds), and is remembered.
 
 *Memory access* is that of guideline G1 of Ma et al., ShuffleNet V2 (2018), https://arxiv.org/abs/1807.11164, section 2: every
 convolution and linear layer reads its input map and its weights and writes its output map, h w (c1 + c2) + c1 c2 values for a 1x1
-convolution. An input is the map before padding; biases, and what layers without weights move, are not counted.
+convolution. An input is the map before padding; biases, and what layers without weights move, are not counted. Where a network runs
+operators instead of layers, every convolution and matrix product counts, those of attention included.
 
 *Activations alive at once* are those of a runtime that frees a map after its last reader and normalises, activates, adds and
 multiplies in place where nobody else reads the map that is overwritten. A layer never overwrites its input. Pools, concatenations,
@@ -16,7 +17,8 @@ activations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,8 +28,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
-from spaces.costs import count_accesses, input_sizes, layer_costs, make_block
-from spaces.errors import BLOCK_ERRORS, InputError
+from spaces.blocks.ops import SymmetricPad2d
+from spaces.costs import input_sizes, layer_costs, make_block
+from spaces.errors import BLOCK_ERRORS, InputError, reason
 
 FLOAT32 = 4
 """Bytes of one value."""
@@ -42,6 +45,13 @@ _IN_PLACE = frozenset(
     )
 )
 """Operators of PyTorch that can write over one of their inputs, by their names in its dispatcher."""
+
+_PRODUCTS = {
+    **dict.fromkeys(("convolution", "_convolution", "mm", "bmm", "_scaled_mm"), (0, 1)),
+    **dict.fromkeys(("addmm", "baddbmm"), (1, 2)),
+    **{f"_scaled_dot_product_{kind}_attention": (0, 1, 2) for kind in ("efficient", "flash", "cudnn")},
+}
+"""Operators with multiply-adds, and where the maps and weights stand among their arguments; biases are left out."""
 
 
 class Moment(NamedTuple):
@@ -115,7 +125,10 @@ def layer_accesses(architecture: Architecture) -> list[int]:
     Raises:
         InputError: a layer cannot be built.
     """
-    stated = [cost.accesses for cost in layer_costs(architecture)]
+    blocks: list[Any] = [BLOCKS[layer.block] for layer in architecture.layers]
+    priced = zip(blocks, layer_costs(architecture), strict=True)
+    # of a block without a price of its own only the layers were seen, not what its forward computes without them
+    stated = [cost.accesses if hasattr(block, "cost") else None for block, cost in priced]
     if None in stated:
         found = [memory.accesses for memory in layer_memory(architecture)]
         return [count if known is None else known for known, count in zip(stated, found, strict=True)]
@@ -135,7 +148,7 @@ def layer_memory(architecture: Architecture) -> list[LayerMemory]:
             block: Any = BLOCKS[layer.block]
             memories.append(_trace(block, layer, input_sizes(layer, position, sizes)))
         except BLOCK_ERRORS as error:
-            raise InputError(f"{layer}: {error}") from error
+            raise InputError(f"{layer}: {reason(error)}") from error
         sizes.append(cost.size)
     return memories
 
@@ -152,34 +165,48 @@ def _trace(block: Any, layer: Layer, size: Any) -> LayerMemory:
 
 def traced(module: nn.Module, images: Sequence[Tensor]) -> LayerMemory:
     """What a module on the meta device moves and holds when it runs on these images."""
-    accesses = count_accesses(module)
-    recorder = _Recorder(images, weights=[*module.parameters(), *module.buffers()])
+    recorder = Recorder(images, module)
     with torch.device("meta"), torch.no_grad(), recorder:
         output = module(*images)
+    inputs, outputs = range(len(images)), [recorder.map_of(tensor) for tensor in tensors_in(output)]
     values = tuple(image.numel() for image in images)
-    return LayerMemory(sum(accesses), tuple(_moments(recorder, recorder.map_of(output), len(images))), values)
+    accesses = sum(step.accesses for step in recorder.steps)
+    found = moments(recorder.steps, recorder.values, inputs, outputs)
+    greatest = sorted(m for m in found if not any(_dominates(other, m) for other in found))
+    return LayerMemory(accesses, tuple(greatest), values)
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """One operator: the maps it reads, the map it makes or changes, and whether it may write over what it reads."""
 
     reads: tuple[int, ...]
     makes: int
     in_place: bool
+    accesses: int
+    """Values that it reads and writes, if it is a convolution or a matrix product."""
 
 
-class _Recorder(TorchDispatchMode):
-    """Notes every operator, with maps numbered: the inputs first."""
+class Recorder(TorchDispatchMode):
+    """Notes every operator that runs, with maps numbered: the inputs first.
 
-    def __init__(self, images: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    Args:
+        images: the inputs.
+        module: what runs; its weights are no maps.
+    """
+
+    def __init__(self, images: Sequence[Tensor], module: nn.Module) -> None:
         super().__init__()
-        self._weights = {self._key(weight) for weight in weights}
-        self.steps: list[_Step] = []
+        self._weights = {self.key(weight) for weight in (*module.parameters(), *module.buffers())}
+        self.steps: list[Step] = []
         self.values: list[int] = []
         self._maps: dict[int, int] = {}
         self._alive: list[Any] = []  # keeps storages, so that their addresses stay unique
+        self._unpadded: list[int] = []
         for image in images:
             self._number(image)
+        for part in module.modules():
+            if isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
+                part[0].register_forward_pre_hook(lambda _, inputs: self._unpadded.append(inputs[0].numel()))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -188,30 +215,48 @@ class _Recorder(TorchDispatchMode):
 
     def map_of(self, tensor: Tensor) -> int:
         """The number of the map that a tensor is, or is a view of; one not met, such as of positions or truths, is new."""
-        if self._key(tensor) not in self._maps:
+        if self.key(tensor) not in self._maps:
             self._number(tensor)
-        return self._maps[self._key(tensor)]
+        return self._maps[self.key(tensor)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = _shaped_like_run(func, args, kwargs or {})
-        reads = tuple({self._maps[key] for key in map(self._key, _tensors((args, kwargs))) if key in self._maps})
+        output = self.run(func, args, kwargs or {})
+        read = {self.key(tensor) for tensor in tensors_in((args, kwargs))}
+        reads = tuple({self._maps[key] for key in read if key in self._maps})
         # a normalisation gives its statistics too, a maximum its positions: the map comes first
-        made = next(_tensors(output), None)
-        if made is not None and made.is_floating_point() and self._key(made) not in self._weights:
-            if self._key(made) not in self._maps:
+        made = next(tensors_in(output), None)
+        if made is not None and (made.is_floating_point() or made.is_complex()) and self.key(made) not in self._weights:
+            if self.key(made) not in self._maps:
+                if self.key(made) in read:
+                    return output  # a view of a constant
                 self._number(made)
             name = func.overloadpacket._qualified_op_name.partition("::")[2]
-            self.steps.append(_Step(reads, self._maps[self._key(made)], name in _IN_PLACE))
+            accesses = self._accesses(name, args, made)
+            self.steps.append(Step(reads, self._maps[self.key(made)], name in _IN_PLACE, accesses))
         return output
 
-    def _key(self, tensor: Tensor) -> int:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What an operator gives."""
+        return _shaped_like_run(func, args, kwargs)
+
+    def _accesses(self, name: str, args: Any, made: Tensor) -> int:
+        if name not in _PRODUCTS:
+            return 0
+        read, *others = (args[i].numel() for i in _PRODUCTS[name])
+        if name == "convolution" and self._unpadded:
+            read = self._unpadded.pop()
+        return read + sum(others) + made.numel()
+
+    @staticmethod
+    def key(tensor: Tensor) -> int:
+        """What tensors share that are views of one map."""
         return tensor.untyped_storage()._cdata
 
     def _number(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         self._alive.append(storage)
         self._maps[storage._cdata] = len(self.values)
-        self.values.append(tensor.numel())
+        self.values.append(tensor.numel() * (2 if tensor.is_complex() else 1))
 
 
 def _shaped_like_run(func: Any, args: Any, kwargs: Any) -> Any:
@@ -257,41 +302,63 @@ def _joined(name: str, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _convolved(
-    x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, *_: Any
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
 ) -> Tensor:
     """An empty map of a convolution's shape."""
-    assert not transposed
-    reach = [side + 2 * p - d * (k - 1) - 1 for side, p, d, k in zip(x.shape[2:], padding, dilation, weight.shape[2:])]
-    return x.new_empty(x.shape[0], weight.shape[0], *(length // step + 1 for length, step in zip(reach, stride)))
+    reach = [d * (k - 1) + 1 - 2 * p for p, d, k in zip(padding, dilation, weight.shape[2:])]
+    if transposed:
+        sides = [(n - 1) * step + r + out for n, step, r, out in zip(x.shape[2:], stride, reach, output_padding)]
+        return x.new_empty(x.shape[0], weight.shape[1] * groups, *sides)
+    return x.new_empty(
+        x.shape[0], weight.shape[0], *((n - r) // step + 1 for n, r, step in zip(x.shape[2:], reach, stride))
+    )
 
 
-def _tensors(data: Any) -> Iterator[Tensor]:
+def tensors_in(data: Any) -> Iterator[Tensor]:
+    """The tensors of an argument or a result, however they are nested."""
     if isinstance(data, Tensor):
         yield data
     elif isinstance(data, list | tuple):
         for item in data:
-            yield from _tensors(item)
-    elif isinstance(data, dict):
-        yield from _tensors(tuple(data.values()))
+            yield from tensors_in(item)
+    elif isinstance(data, Mapping):
+        yield from tensors_in(tuple(data.values()))
+    elif is_dataclass(data) and not isinstance(data, type):
+        yield from tensors_in(tuple(vars(data).values()))
 
 
-def _moments(recorder: _Recorder, output: int, num_inputs: int) -> list[Moment]:
-    """The states of memory from step to step, the dominated ones left out."""
-    last_read = {number: position for position, step in enumerate(recorder.steps) for number in step.reads}
-    last_read[output] = len(recorder.steps)
-    room = dict.fromkeys(range(num_inputs), 0)
-    moments = set()
-    for position, step in enumerate(recorder.steps):
+def moments(steps: Sequence[Step], values: Sequence[int], inputs: Sequence[int], outputs: Sequence[int]) -> set[Moment]:
+    """The states of memory from step to step.
+
+    Args:
+        steps: what runs.
+        values: how many each map has.
+        inputs: the maps that are there before; they are never written over.
+        outputs: the maps that are still needed afterwards.
+    """
+    last_read = {number: position for position, step in enumerate(steps) for number in step.reads}
+    last_read |= dict.fromkeys(outputs, len(steps))
+    room = dict.fromkeys(inputs, 0)
+    inner, found = 0, set()
+    for position, step in enumerate(steps):
         if step.makes not in room:
-            room[step.makes] = recorder.values[step.makes]
+            room[step.makes] = values[step.makes]
+            inner += values[step.makes]
             free = [n for n in step.reads if last_read[n] == position and room[n] == room[step.makes]]
             if step.in_place and free:
-                room[free[0]] = 0  # it is written over
-        inner = sum(room[n] for n in room if last_read.get(n, position) >= position)
-        moments.add(Moment(inner, tuple(i for i in range(num_inputs) if last_read.get(i, -1) >= position)))
-    if not moments:  # it passes its input on
-        return [Moment(0, (0,))]
-    return sorted(m for m in moments if not any(_dominates(other, m) for other in moments))
+                inner -= room[free[0]]  # it is written over
+                room[free[0]] = 0
+        found.add(Moment(inner, tuple(i for i, n in enumerate(inputs) if last_read.get(n, -1) >= position)))
+        inner -= sum(room[n] for n in step.reads if last_read[n] == position)
+    return found or {Moment(0, (0,))}  # it passes its input on
 
 
 def _dominates(one: Moment, other: Moment) -> bool:

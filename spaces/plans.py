@@ -11,7 +11,7 @@ from typing import Any
 from spaces.architecture import Options, freeze, thaw
 from spaces.blocks import BLOCKS
 from spaces.checks import is_count, is_integer
-from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean
+from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean, reason
 from spaces.widths import RULES, Widths, depend_on_width, options_at
 
 LAYER_KEYS = ("block", "channels", "stride", "repeat", "name", "inputs", "width")
@@ -197,7 +197,7 @@ def _multiples(block: str, options: Options, where: str) -> Multiples:
         into, out = rule(**keywords)
         into = tuple(into) if isinstance(into, tuple | list) else (into,)
     except BLOCK_ERRORS as error:
-        raise InputError(f"{where}: block '{block}' cannot take {keywords}: {error}") from error
+        raise InputError(f"{where}: block '{block}' cannot take {keywords}: {reason(error)}") from error
     if not all(map(is_count, (*into, out))):
         raise InputError(f"{where}: block '{block}' cannot take {keywords}: groups are whole numbers of at least 1")
     return into, out

@@ -7,6 +7,7 @@ from torch import nn
 from spaces import SearchSpace, build, cost, decode, layer_costs
 from spaces.blocks import BLOCKS
 from spaces.blocks.ops import Cost
+from spaces.costs import build_block
 from spaces.errors import InputError
 
 
@@ -113,3 +114,26 @@ def test_impossible_layers_are_named(layer, words):
     with pytest.raises(InputError) as caught:
         cost(network)
     assert all(word in str(caught.value) for word in ["mine.yaml: layers.0", *words]), caught.value
+
+
+class Silent(Mixer):
+    """A user's block whose errors say nothing."""
+
+    def forward(self, x):
+        raise AssertionError
+
+
+def test_an_error_that_says_nothing_is_told_by_its_type_and_line(monkeypatch):
+    monkeypatch.setitem(BLOCKS, "silent", Silent)
+    with pytest.raises(InputError, match=r"AssertionError \(.*test_costs.py, line \d+\)$"):
+        layer_costs(decode(describe({"block": "silent", "channels": 4})))
+
+
+def test_a_built_block_that_says_nothing_is_told_too(monkeypatch):
+    def refuse(*arguments, **options):
+        raise ValueError
+
+    monkeypatch.setitem(BLOCKS, "silent", type("Silent", (Mixer,), {"__init__": refuse}))
+    layer = decode(describe({"block": "silent", "channels": 4})).layers[0]
+    with pytest.raises(InputError, match=r"ValueError \(.*test_costs.py, line \d+\)$"):
+        build_block(layer, (9, 7))
