@@ -41,10 +41,9 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
     write_tables(trials, folder, costs)
     fronts = [front(trials, cost) for cost in costs or ["flops"]]
     members = pd.concat(fronts).drop_duplicates("number").sort_values("number")
-    attributes = {trial.number: trial.user_attrs for trial in study.get_trials(deepcopy=False)}
     networks = {}
     for row in members.to_dict("records"):
-        description = attributes[row["number"]]["architecture"]
+        description = record.architectures[row["digest"]]
         figures = {name: row[name] for name in ("accuracy", *costs)}
         networks[f"{row['number']:04d}-{row['digest']}.yaml"] = network_file(
             info.name, row["number"], figures, description

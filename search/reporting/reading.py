@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState
 
 from search.objective.reward import Objective
-from search.reporting.record import Record
-from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, floats, trials_frame
-from search.study.study import measured_key
+from search.reporting.record import Record, Span
+from search.reporting.tables import StudyInfo, floats, trials_frame
 from search.trials.confirmations import Confirmations
-from search.trials.integrity import defect
+from search.trials.reader import Learnt, read_learnt, read_trials
+from search.trials.trial import StoredTrial
 from spaces.errors import InputError
-
-_STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "stopped",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 
 
 def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
@@ -33,12 +24,36 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     Raises:
         InputError: the study was not made by this project.
     """
+    return _tabulate(study, read_trials(study))
+
+
+def read_record(study: optuna.Study) -> Record:
+    """All that reports show of a study.
+
+    Raises:
+        InputError: the study was not made by this project.
+    """
+    stored = read_trials(study)
+    trials, info = _tabulate(study, stored)
+    originals = [trial for trial in stored if not trial.is_copy]
+    return Record(
+        trials,
+        info,
+        study.user_attrs["config"],
+        {t.digest: t.architecture for t in stored if t.digest is not None and t.architecture is not None},
+        {trial.number: trial.curve for trial in originals if trial.curve},
+        {trial.number: span for trial in originals if (span := _span(trial)) is not None},
+        {trial.number: trial for trial in stored},
+    )
+
+
+def _tabulate(study: optuna.Study, stored: Sequence[StoredTrial]) -> tuple[pd.DataFrame, StudyInfo]:
     attributes = study.user_attrs
     missing = [name for name in ("config", "reference", "decisions") if name not in attributes]
     if missing:
         raise InputError(f"the study '{study.study_name}' holds no {missing[0]}: it was not made by search.run")
-    rows = [_row(trial, attributes) for trial in study.get_trials(deepcopy=False)]
-    trials = trials_frame(rows, attributes["decisions"])
+    learnt = read_learnt(study)
+    trials = trials_frame([_row(trial, learnt) for trial in stored], attributes["decisions"])
     reference = attributes["reference"]
     objective = Objective.from_config(attributes["config"]["objective"])
     cost_range = tuple(reference["cost_range"][objective.cost])
@@ -57,49 +72,38 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     )
 
 
-def read_record(study: optuna.Study) -> Record:
-    """All that reports show of a study.
-
-    Raises:
-        InputError: the study was not made by this project.
-    """
-    trials, info = read_study(study)
-    architectures, curves, spans = {}, {}, {}
-    for trial in study.get_trials(deepcopy=False):
-        attributes = trial.user_attrs
-        if "architecture" in attributes and "digest" in attributes:
-            architectures[attributes["digest"]] = attributes["architecture"]
-        if "duplicate_of" in attributes:
-            continue
-        if attributes.get("curve"):
-            curves[trial.number] = tuple(attributes["curve"])
-        if trial.datetime_start is not None and trial.datetime_complete is not None:
-            spans[trial.number] = _span(trial)
-    return Record(trials, info, study.user_attrs["config"], architectures, curves, spans)
-
-
-def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:
-    """One trial by the table's columns, with what its study's attributes say of it."""
-    attributes = trial.user_attrs
-    edited = defect(trial) if trial.state.is_finished() else None
-    if edited is not None:
-        return {"number": trial.number, "state": "failed", "failure": attributes.get("failure", edited)}
-    known = {name: attributes[name] for name in (*TRIAL_COLUMNS, *LEARNT_COLUMNS) if name in attributes}
-    if "digest" in attributes and "duplicate_of" not in attributes:
-        known |= _confirmed(Confirmations.of(study, attributes))
-        measured = study.get(measured_key(attributes["digest"]))
-        known |= {} if measured is None else {"measured_ms": measured["latency_ms"]}
-    state = "infeasible" if "infeasible" in attributes else _STATES[trial.state]
-    failure = attributes.get("failure", attributes.get("infeasible"))
-    return {**trial.params, **known, "number": trial.number, "state": state, "failure": failure}
+def _row(trial: StoredTrial, learnt: Learnt) -> dict[str, Any]:
+    """One trial by the table's columns, with what its study learnt of its network."""
+    row: dict[str, Any] = {
+        **trial.metrics,
+        **trial.decisions,
+        **trial.costs,
+        "number": trial.number,
+        "state": trial.state.value,
+        "accuracy": trial.accuracy,
+        "accuracy_top5": trial.accuracy_top5,
+        "latency_error": trial.latency_error,
+        "reward": trial.reward,
+        "epochs": trial.epochs,
+        "seconds": trial.seconds,
+        "digest": trial.digest,
+        "duplicate_of": trial.duplicate_of,
+        "failure": trial.failure_text if trial.infeasible is None else trial.infeasible,
+        "retried": trial.retried,
+        "name": trial.name,
+    }
+    if trial.digest is not None and not trial.is_copy:
+        row |= _confirmed(learnt.confirmations_of(trial))
+        row["measured_ms"] = learnt.measured_ms.get(trial.digest)
+    return row
 
 
-def _span(trial: FrozenTrial) -> tuple[float, float]:
-    """When it was trained: it was asked for earlier, as proposals are made ahead of the workers."""
-    assert trial.datetime_start is not None
-    assert trial.datetime_complete is not None
-    asked, ended = trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()
-    seconds = trial.user_attrs.get("seconds") or ended - asked  # none are known of a worker that was lost
+def _span(trial: StoredTrial) -> Span | None:
+    """When it was trained, if it has ended: it was asked for earlier, as proposals are made ahead of the workers."""
+    if trial.started is None or trial.ended is None:
+        return None
+    asked, ended = trial.started.timestamp(), trial.ended.timestamp()
+    seconds = trial.seconds or ended - asked  # none are known of a worker that was lost
     return max(asked, ended - seconds), ended
 
 

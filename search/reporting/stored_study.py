@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial
 
 from search.reporting import tables
 from search.reporting.reading import read_record
 from search.reporting.tables import StudyInfo, known_costs
 from search.trials.storage import open_study
+from search.trials.trial import StoredTrial
 from spaces import Architecture, InputError, cost, decode
 from spaces.errors import did_you_mean
 
@@ -63,7 +63,6 @@ class StoredStudy:
     def __init__(self, study: optuna.Study, folder: Path) -> None:
         self.folder = folder
         self.record = read_record(study)
-        self._trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
 
     @cached_property
     def _figures(self) -> StudyFigures:
@@ -139,17 +138,17 @@ class StoredStudy:
         """What was decided in a trial, by name.
 
         Raises:
-            InputError: there is no such trial.
+            InputError: there is no such trial, or its network is not known.
         """
-        return dict(self._trial(number).params)
+        return dict(self._sound(number).decisions)
 
     def description(self, number: int) -> dict[str, Any]:
         """The network of a trial in the language of network files.
 
         Raises:
-            InputError: there is no such trial.
+            InputError: there is no such trial, or its network is not known.
         """
-        return self._trial(number).user_attrs["architecture"]
+        return dict(self._sound(number).architecture or {})
 
     def architecture(self, number: int) -> Architecture:
         """The network of a trial, to be built by `spaces.build`.
@@ -157,15 +156,17 @@ class StoredStudy:
         Raises:
             InputError: there is no such trial, or its network no longer builds, or is another, under the code as it is now.
         """
-        recorded = self._trial(number).user_attrs
+        recorded = self._sound(number)
         try:
-            architecture = decode(recorded["architecture"], f"trial {number}")
+            architecture = decode(recorded.architecture or {}, f"trial {number}")
             now = cost(architecture)
         except InputError as error:
             raise InputError(f"{error}; {self._way_on()}") from error
         counted = {"flops": now.flops, "params": now.params}
         changed = [
-            f"{recorded[name]:.0f} {name}, now {count}" for name, count in counted.items() if recorded[name] != count
+            f"{recorded.costs[name]:.0f} {name}, now {count}"
+            for name, count in counted.items()
+            if recorded.costs[name] != count
         ]
         if changed:
             raise InputError(
@@ -173,12 +174,25 @@ class StoredStudy:
             )
         return architecture
 
-    def _trial(self, number: int) -> FrozenTrial:
-        if number not in self._trials:
-            raise InputError(
-                f"the study '{self.name}' has no trial {number!r}; its trials are 0 to {len(self._trials) - 1}"
-            )
-        return self._trials[number]
+    def trial(self, number: int) -> StoredTrial:
+        """A trial as it is stored.
+
+        Raises:
+            InputError: there is no such trial.
+        """
+        stored = self.record.stored
+        if number not in stored:
+            raise InputError(f"the study '{self.name}' has no trial {number!r}; its trials are 0 to {len(stored) - 1}")
+        return stored[number]
+
+    def _sound(self, number: int) -> StoredTrial:
+        """A trial whose network is known."""
+        trial = self.trial(number)
+        if trial.defect is not None:
+            raise InputError(f"trial {number} of the study '{self.name}' cannot be used: {trial.failure_text}")
+        if trial.architecture is None:
+            raise InputError(f"trial {number} of the study '{self.name}' has no network yet")
+        return trial
 
     def _known_cost(self, cost: str | None) -> str:
         own = self.info.objective.cost

@@ -25,7 +25,7 @@ from search.latency.device import Device, in_words
 from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
 from search.objective.costs import Costs
-from search.objective.reward import COSTS, Objective
+from search.objective.reward import Objective
 from search.reporting.console import make_console
 from search.reporting.measuring import MeasuringBar
 from search.reporting.progress import Progress
@@ -271,10 +271,18 @@ def follow(study: Study, progress: Progress, tracker: Tracker) -> Watcher:
         progress.update(status, ended)
         if isinstance(tracker, NoTracker) or ended is None or ended.state == "confirmed":
             return
-        trial = study.optuna_study.get_trials(deepcopy=False)[ended.number]
-        named = ("accuracy", "accuracy_top5", "reward", "epochs", "seconds", *COSTS)
-        known = {name: float(trial.user_attrs[name]) for name in named if trial.user_attrs.get(name) is not None}
-        tracker.trial(ended.number, trial.params, known)
+        trial = study.stored(ended.number)
+        named = {
+            "accuracy": trial.accuracy,
+            "accuracy_top5": trial.accuracy_top5,
+            "reward": trial.reward,
+            "epochs": trial.epochs,
+            "seconds": trial.seconds,
+            **trial.costs,
+            **trial.metrics,
+        }
+        known = {name: float(value) for name, value in named.items() if value is not None}
+        tracker.trial(ended.number, trial.decisions, known)
         reached = {"best_accuracy": status.best_accuracy, "hypervolume": status.hypervolume}
         tracker.log({name: value for name, value in reached.items() if math.isfinite(value)}, ended.number)
 

@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 import torch
 
+from search.trials.reader import read_trials
+from search.trials.writer import enqueue_network
 from spaces import Architecture, InputError, SearchSpace, build, decode, network, networks
 from spaces.errors import did_you_mean
 from spaces.recognition import recognise
 from spaces.reference import read_yaml
-
-OUTSIDE = "outside"
-"""The attribute of a trial whose architecture no decisions of the space make."""
 
 SCALES = (1, 2, 4, 8)
 """Times that images are scaled up for a network whose strides would leave nothing of them."""
@@ -103,22 +101,9 @@ def _fitting(make: Callable[[tuple[int, int]], Architecture], resolution: tuple[
 
 def enqueue(study: optuna.Study, wanted: Sequence[Enqueued], space: SearchSpace) -> None:
     """Adds a waiting trial for each network that has none yet, however often the study is resumed."""
-    known = {trial.user_attrs.get("enqueued") for trial in study.get_trials(deepcopy=False)} if wanted else set()
+    known = {trial.enqueued for trial in read_trials(study)} if wanted else set()
     for one in wanted:
         digest = one.architecture.digest
-        if digest in known:
-            continue
-        known.add(digest)
-        attributes: dict[str, Any] = {"name": one.name, "enqueued": digest}
-        decisions = recognise(space, one.architecture)
-        if decisions is None:
-            attributes |= {OUTSIDE: True, "architecture": one.architecture.to_dict()}
-        study.enqueue_trial(decisions or {}, user_attrs=attributes)
-
-
-class StudyWithin(optuna.Study):
-    """A study without the trials outside its space: Optuna's samplers look for the decisions that all trials share."""
-
-    def _get_trials(self, *args: object, **kwargs: object) -> list[optuna.trial.FrozenTrial]:
-        trials = super()._get_trials(*args, **kwargs)  # type: ignore[arg-type]
-        return [trial for trial in trials if OUTSIDE not in trial.user_attrs]
+        if digest not in known:
+            known.add(digest)
+            enqueue_network(study, one.name, digest, recognise(space, one.architecture), one.architecture.to_dict())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -17,24 +16,34 @@ from typing import Any, TypeVar
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from search.evaluation.outcome import Outcome
 from search.latency.device import in_words
 from search.latency.measuring import Measurement
 from search.objective.costs import Costs
-from search.objective.reward import COSTS, Objective
+from search.objective.reward import Objective
 from search.samplers.base import SpaceSampler
 from search.samplers.fidelity import Curve
 from search.samplers.pool import MAX_ENUMERATED, enumerate_decisions
 from search.study.confirming import to_confirm
-from search.study.enqueuing import OUTSIDE, Enqueued, StudyWithin, enqueue
+from search.study.enqueuing import Enqueued, enqueue
 from search.study.founding import open_or_found
-from search.trials.confirmations import Confirmations, key_of
-from search.trials.integrity import defect
+from search.trials.driver_storage import DriverStorage, NumberTakenError
 from search.trials.leases import PATIENCE_S, STORAGE_ERRORS, Alone, Leases, patiently
-from search.trials.ledger import Ledger
+from search.trials.reader import Reader, is_outside, read_learnt, read_trials
+from search.trials.trial import State, StoredTrial
+from search.trials.writer import (
+    write_confirmations,
+    write_decided,
+    write_driver,
+    write_duplicate,
+    write_infeasible,
+    write_measured,
+    write_no_candidate,
+    write_result,
+)
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace, decode
 from spaces.values import Choice, Float, Value
 
@@ -110,9 +119,10 @@ class Study:
         self.give_up: Callable[[], bool] = lambda: False
         """Whether to stop waiting for a storage that is away."""
         self._costs = Costs(wanted=(objective.cost, *objective.limits)) if costs is None else costs
-        self._storage = Ledger(storage) if isinstance(storage, RDBStorage) else storage
-        self._ledger_turn = self._storage.turn if isinstance(self._storage, Ledger) else nullcontext
-        self._flush = self._storage.flush if isinstance(self._storage, Ledger) else lambda: None
+        # Optuna's samplers look for the decisions that all trials share: they see none that has not been decided in the space
+        hidden = None if isinstance(sampler, SpaceSampler) else is_outside
+        self._storage = DriverStorage(storage, is_shared=self._leases.shared, is_hidden=hidden)
+        self._reader = Reader()
         self.trials = trials
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
@@ -121,14 +131,11 @@ class Study:
             self._study = open_or_found(
                 self._storage, name, sampler, space, objective, self._costs, facts or {}, config
             )
-        self._study_id = self._storage.get_study_id_from_name(name)
+        self._optuna_study = optuna.load_study(study_name=name, storage=storage)
         self.reference: dict[str, Any] = self._study.user_attrs["reference"]
         self.objective = objective.resolve(self.reference["cost_range"][objective.cost])
         if isinstance(sampler, SpaceSampler):
             sampler.bind(space, self.objective, self._costs)
-            self._asked = self._study
-        else:
-            self._asked = StudyWithin(name, self._storage, sampler=sampler)
         self._trains_differ = any(decision.name.startswith("train.") for decision in space.decisions)
         self._running: dict[int, Proposal] = {}
         self._evaluated: dict[str, int] = {}
@@ -150,8 +157,8 @@ class Study:
 
     @property
     def optuna_study(self) -> optuna.Study:
-        """The study as Optuna sees it, to read from."""
-        return self._study
+        """The study as anybody else reads it in its storage."""
+        return self._optuna_study
 
     @property
     def num_done(self) -> int:
@@ -166,13 +173,12 @@ class Study:
     @property
     def num_enqueued(self) -> int:
         """Enqueued networks that still wait for their turn."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        return sum("enqueued" in trial.user_attrs for trial in trials)
+        return sum(trial.enqueued is not None for trial in self._stored() if trial.state is State.WAITING)
 
     def finished(self) -> Iterator[tuple[Outcome, dict[str, float]]]:
         """What the evaluated candidates came to, with their costs; neither duplicates nor infeasible ones."""
         for trial in self._originals():
-            yield _outcome_of(trial), _costs_in(trial.user_attrs)
+            yield _outcome_of(trial), dict(trial.costs)
 
     def curves(self) -> Iterator[Curve]:
         """What the evaluated candidates showed after each epoch."""
@@ -192,15 +198,15 @@ class Study:
         if not seeds:
             return []
         drivers = sorted(self._patiently(self._leases.alive))
-        trials = [trial for trial in self._originals() if trial.state is TrialState.COMPLETE]
-        learnt = self._study.user_attrs
-        known = [Confirmations.of(learnt, trial.user_attrs) for trial in trials]
-        first = [_outcome_of(trial).accuracy or 0.0 for trial in trials]
+        trials = [trial for trial in self._originals() if trial.state is State.COMPLETE]
+        learnt = read_learnt(self._study)
+        known = [learnt.confirmations_of(trial) for trial in trials]
+        first = [trial.accuracy or 0.0 for trial in trials]
         mean = [
             (accuracy if math.isnan(confirmed.mean) else confirmed.mean) if {*seeds} <= {*confirmed.seeds} else math.nan
             for accuracy, confirmed in zip(first, known)
         ]
-        price = [_costs_in(trial.user_attrs)[self.objective.cost] for trial in trials]
+        price = [trial.costs[self.objective.cost] for trial in trials]
         chosen = [(self._proposal_of(trials[i]), known[i].seeds) for i in to_confirm(first, mean, price)]
         trainings = [(proposal, seed) for proposal, done in chosen for seed in seeds if seed not in done]
         return (
@@ -212,41 +218,43 @@ class Study:
         self._patiently(lambda: self._confirm(number, seed, outcome))
 
     def _confirm(self, number: int, seed: int, outcome: Outcome) -> None:
-        attributes = self._storage.get_trial(self._trial_id(number)).user_attrs
+        trial = self.stored(number)
         accuracy = outcome.accuracy if outcome.state == "complete" else None
         if outcome.failure is not None and outcome.failure.startswith("diverged"):
             accuracy = self.reference["chance"]
-        known = Confirmations.of(self._study.user_attrs, attributes)
+        known = read_learnt(self._study).confirmations_of(trial)
         if seed not in known.seeds:
-            self._study.set_user_attr(key_of(attributes), known.with_one_more(seed, accuracy).to_dict())
+            write_confirmations(self._study, trial, known.with_one_more(seed, accuracy))
 
     def not_measured(self, numbers: Collection[int]) -> list[Architecture]:
         """The networks of these trials that were not measured end to end, each once."""
-        learnt = self._study.user_attrs
-        trials = [trial for trial in self._originals() if trial.number in numbers]
-        wanted = [trial for trial in trials if measured_key(trial.user_attrs["digest"]) not in learnt]
-        return list({t.user_attrs["digest"]: self._proposal_of(t).candidate.architecture for t in wanted}.values())
+        measured = read_learnt(self._study).measured_ms
+        wanted = [t for t in self._originals() if t.number in numbers and t.digest not in measured]
+        return list({trial.digest: self._candidate_of(trial).architecture for trial in wanted}.values())
 
     def measured(self, digest: str, found: Measurement, device: Mapping[str, str]) -> None:
         """Records what measuring a network end to end came to; what its trial was priced at stays."""
         note_measured(self._study, {digest: found}, device)
 
-    def _originals(self) -> Iterator[FrozenTrial]:
-        """The trials of candidates that were evaluated."""
-        for trial in self._study.get_trials(deepcopy=False):
-            is_original = trial.state.is_finished() and not {"infeasible", "duplicate_of"} & trial.user_attrs.keys()
-            if is_original and not self._is_foreign(trial):
-                yield trial
+    def stored(self, number: int) -> StoredTrial:
+        """One trial, as it was when the storage was last looked at."""
+        return self._reader.read(self._storage.trials[number])
 
-    def _is_foreign(self, trial: FrozenTrial) -> bool:
-        """Whether a finished trial, once known, is passed over: somebody has added or edited it by hand."""
+    def _stored(self) -> Iterator[StoredTrial]:
+        return map(self._reader.read, self._storage.trials)
+
+    def _originals(self) -> Iterator[StoredTrial]:
+        """The trials of candidates that were evaluated."""
+        return (trial for trial in self._stored() if trial.is_original and not self._is_foreign(trial))
+
+    def _is_foreign(self, trial: StoredTrial) -> bool:
+        """Whether a finished trial is passed over: nobody knows what it is, or its decisions make another network here."""
         if trial.number not in self._foreign:
             try:
-                own = defect(trial) is None and (
-                    "infeasible" in trial.user_attrs
-                    or self._candidate_of(trial).architecture.digest == trial.user_attrs["digest"]
+                own = trial.defect is None and (
+                    trial.state is State.INFEASIBLE or self._candidate_of(trial).architecture.digest == trial.digest
                 )
-            except (InputError, KeyError, TypeError):
+            except InputError:
                 own = False
             self._foreign[trial.number] = not own
         return self._foreign[trial.number]
@@ -280,10 +288,13 @@ class Study:
             elif any(excess > 0 for excess in violations.values()):
                 infeasible += 1
                 self._reject(trial, violations, proposal.costs)
-            elif (original := self._original_of(proposal, trial)) != proposal.number:
+            elif (original := self._original_of(proposal)) != proposal.number:
                 duplicates += 1
                 self._duplicate(trial, original)
+                self._evaluated.setdefault(proposal.candidate.digest, original)
             else:
+                self._storage.flush()  # before anything here relies on it
+                self._evaluated[proposal.candidate.digest] = proposal.number
                 self._running[proposal.number] = proposal
                 return proposal
             if duplicates >= MAX_DUPLICATES:
@@ -292,11 +303,11 @@ class Study:
                 self.stopped_early = f"the last {infeasible} proposals were all outside the hard limits"
         return None
 
-    def _original_of(self, proposal: Proposal, trial: optuna.Trial) -> int:
+    def _original_of(self, proposal: Proposal) -> int:
         """The number of the trial whose outcome is the candidate's: its own, unless another has or will have it."""
         # one that was queued again as a copy stays one, also where its turn comes before that of its original
-        first: int = trial.user_attrs.get("duplicate_of", proposal.number)
-        return self._evaluated.setdefault(proposal.candidate.digest, first)
+        known = self.stored(proposal.number).duplicate_of
+        return self._evaluated.get(proposal.candidate.digest, proposal.number if known is None else known)
 
     @property
     def _is_exhausted(self) -> bool:
@@ -347,29 +358,26 @@ class Study:
 
     def _finish_ours(self, number: int, outcome: Outcome, costs: Mapping[str, float]) -> bool:
         """Finishes a trial unless it went to another driver; twice is as good as once."""
-        trial_id = self._trial_id(number)
-        trial = self._storage.get_trial(trial_id)
+        trial = self.stored(number)
         if not self._is_ours(trial):
             return False
-        if (
-            trial.state is TrialState.WAITING
-        ):  # queued again because the lease had run out, and not taken by anybody yet
-            self._storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
-        if not trial.state.is_finished():
+        if trial.state is State.WAITING:  # queued again because the lease had run out, and not taken by anybody yet
+            self._storage.set_trial_state_values(number, state=TrialState.RUNNING)
+        if not trial.is_finished:
             self._finish(number, outcome, costs)
         return True
 
-    def _is_ours(self, trial: FrozenTrial) -> bool:
-        return trial.user_attrs.get("driver", self._leases.name) == self._leases.name
+    def _is_ours(self, trial: StoredTrial) -> bool:
+        return trial.driver in (None, self._leases.name)
 
     def release(self) -> None:
         """Puts running trials back in the queue, to be run again under their numbers, and gives the lease back."""
 
         def requeue() -> None:
             for number in [*self._running, *(copy for copies in self._copies.values() for copy in copies)]:
-                trial = self._storage.get_trial(self._trial_id(number))
-                if trial.state is TrialState.RUNNING and self._is_ours(trial):
-                    self._requeue(trial._trial_id)
+                trial = self.stored(number)
+                if trial.state is State.RUNNING and self._is_ours(trial):
+                    self._requeue(number)
 
         try:
             self._patiently(requeue, patience_s=0)
@@ -383,15 +391,14 @@ class Study:
         """What `action` returns in this driver's turn at the storage, tried again while that is away."""
 
         def in_turn() -> T:
-            with self._leases.turn(), self._ledger_turn():
+            with self._leases.turn(), self._storage.turn():
                 return action()
 
         def try_once() -> T:
             try:
                 return in_turn()
-            except (
-                UpdateFinishedTrialError
-            ):  # by a driver that took the turn, and the trial, while this one had stopped
+            except (UpdateFinishedTrialError, NumberTakenError):
+                # by a driver that took the turn while this one had stopped, or by somebody who takes no turns
                 self._stale = True
                 return in_turn()
             except STORAGE_ERRORS:
@@ -407,32 +414,34 @@ class Study:
         alive = self._leases.alive()
         waiting = {copy for copies in self._copies.values() for copy in copies}
         elsewhere = 0
-        trials = self._study.get_trials(deepcopy=False)
         unsettled = set()
-        for trial in (trials[number] for number in (*sorted(self._unsettled), *range(self._num_seen, len(trials)))):
-            number, attributes = trial.number, trial.user_attrs
-            if not trial.state.is_finished():
+        count = len(self._storage.trials)
+        for number in (*sorted(self._unsettled), *range(self._num_seen, count)):
+            trial = self.stored(number)
+            if not trial.is_finished:
                 unsettled.add(number)
-            if trial.state is TrialState.RUNNING and number not in self._running and number not in waiting:
-                driver = attributes.get("driver")
-                if driver in alive and driver != self._leases.name:
-                    elsewhere += "duplicate_of" not in attributes
-                    if "digest" in attributes:  # else it is still being proposed
-                        first = attributes.get("duplicate_of", number)
+            if trial.state is State.RUNNING and number not in self._running and number not in waiting:
+                if trial.driver in alive and trial.driver != self._leases.name:
+                    elsewhere += not trial.is_copy
+                    if trial.is_decided:  # else it is still being proposed
+                        first = number if trial.duplicate_of is None else trial.duplicate_of
                         self._evaluated.setdefault(self._candidate_of(trial).digest, first)
                 else:  # its driver is dead, or a write of this one failed half-way
-                    self._requeue(trial._trial_id)
-                    if driver is not None and driver != self._leases.name:
-                        self.say(f"trial {number} is queued again: its driver {driver} gives no sign of life")
-            elif trial.state.is_finished() and number not in self._counted and not self._is_foreign(trial):
-                self._count(number, "duplicate_of" in attributes, "infeasible" in attributes)
-                if not {"duplicate_of", "infeasible"} & attributes.keys():
-                    self._evaluated[self._candidate_of(trial).digest] = number
-                for copy in self._copies.pop(number, []):
-                    self._finish(copy, _outcome_of(trial), _costs_in(attributes))
-                    self._count(copy, duplicate=True)
-        self._unsettled, self._num_seen, self._num_elsewhere = unsettled, len(trials), elsewhere
+                    self._requeue(number)
+                    if trial.driver not in (None, self._leases.name):
+                        self.say(f"trial {number} is queued again: its driver {trial.driver} gives no sign of life")
+            elif trial.is_finished and number not in self._counted and not self._is_foreign(trial):
+                self._take_in_finished(trial)
+        self._unsettled, self._num_seen, self._num_elsewhere = unsettled, count, elsewhere
         self._stale = self._leases.shared
+
+    def _take_in_finished(self, trial: StoredTrial) -> None:
+        self._count(trial.number, trial.is_copy, trial.state is State.INFEASIBLE)
+        if trial.is_original:
+            self._evaluated[self._candidate_of(trial).digest] = trial.number
+        for copy in self._copies.pop(trial.number, []):
+            self._finish(copy, _outcome_of(trial), trial.costs)
+            self._count(copy, duplicate=True)
 
     def _count(self, number: int, duplicate: bool = False, infeasible: bool = False) -> None:
         """Counts a finished trial, once."""
@@ -443,103 +452,112 @@ class Study:
 
     def _propose(self) -> tuple[Proposal | None, optuna.Trial]:
         """The next trial, and what it proposes; nothing where somebody has queued or edited what is no candidate."""
-        trial = self._asked.ask()
+        trial = self._study.ask()
         if self._leases.shared:
-            trial.set_user_attr("driver", self._leases.name)
+            write_driver(trial, self._leases.name)
         try:
             candidate = self._decide(trial)
         except (InputError, ValueError, KeyError, TypeError) as error:
-            trial.set_user_attr("failure", f"no candidate of the space: {error}")
-            self._asked.tell(trial, state=TrialState.FAIL)
+            write_no_candidate(trial, str(error))
+            self._study.tell(trial, state=TrialState.FAIL)
             return None, trial
-        digest = candidate.architecture.digest
-        known = trial.user_attrs
-        if known.get("digest") != digest:
-            known = self._costs.record(candidate.architecture)
-            if self._trains_differ:
-                known["candidate"] = candidate.digest
-            for key, value in {"architecture": candidate.architecture.to_dict(), **known, "digest": digest}.items():
-                trial.set_user_attr(key, value)
-        self._flush()  # before anything here relies on it
-        return Proposal(trial.number, candidate, _costs_in(known)), trial
+        known = self.stored(trial.number)
+        if known.digest != candidate.architecture.digest:
+            self._describe(trial, candidate)
+            known = self.stored(trial.number)
+        return Proposal(trial.number, candidate, dict(known.costs)), trial
+
+    def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        """Stores what is known of a candidate before it is trained."""
+        known = self._costs.record(candidate.architecture)
+        error = known.pop("latency_error", None)
+        decisions = self.stored(trial.number).decisions
+        write_decided(trial, candidate, decisions, known, latency_error=error, trains_differ=self._trains_differ)
 
     def _decide(self, trial: optuna.Trial) -> Candidate:
         """What the sampler, or whoever has queued the trial, wants evaluated."""
-        if OUTSIDE in trial.user_attrs:
+        known = self.stored(trial.number)
+        if known.outside:
             decisions = self.space.decide_hyperparameters(lambda decision: _suggest(trial, decision))
-            return self.space.candidate_outside(decode(trial.user_attrs["architecture"]), decisions)
+            return self.space.candidate_outside(_network_of(known), decisions)
         return self.space.candidate(self.space.decide(lambda decision: _suggest(trial, decision)))
 
     def _reject(self, trial: optuna.Trial, violations: Mapping[str, float], costs: Mapping[str, float]) -> None:
-        for name, excess in violations.items():
-            trial.set_constraint(f"max_{name}", excess)
         limits = self.objective.limits
         broken = [f"{name} {costs[name]:g} > {limits[name]:g}" for name, excess in violations.items() if excess > 0]
-        trial.set_user_attr("infeasible", ", ".join(broken))
-        self._asked.tell(trial, state=TrialState.PRUNED)
+        write_infeasible(trial, violations, ", ".join(broken))
+        self._study.tell(trial, state=TrialState.PRUNED)
 
     def _duplicate(self, trial: optuna.Trial, original: int) -> None:
-        trial.set_user_attr("duplicate_of", original)
-        self._flush()
+        write_duplicate(trial, original)
         if original not in self._counted:  # it is being trained, here or elsewhere
+            self._storage.flush()
             self._copies.setdefault(original, []).append(trial.number)
             return
-        known = self._storage.get_trial(self._trial_id(original))
-        self._finish(trial.number, _outcome_of(known), _costs_in(known.user_attrs))
+        known = self.stored(original)
+        self._finish(trial.number, _outcome_of(known), known.costs)
         self._count(trial.number, duplicate=True)
 
     def _finish(self, number: int, outcome: Outcome, costs: Mapping[str, float]) -> None:
-        objective = self.objective
-        attributes: dict[str, Any] = {
-            "accuracy": outcome.accuracy,
-            "accuracy_top5": outcome.accuracy_top5,
-            "epochs": outcome.epochs,
-            "seconds": round(outcome.seconds, 3),
-            "curve": list(outcome.curve),
-            "failure": outcome.failure,
-            "retried": outcome.retried,
-        }
-        values = None
+        values = reward = None
         if outcome.state == "complete":
             assert outcome.accuracy is not None
-            price = costs[objective.cost]
-            attributes["reward"] = float(objective.mean_reward(outcome.accuracy, price))
-            values = objective.values(outcome.accuracy, price)
-        trial_id = self._trial_id(number)
-        for key, value in attributes.items():
-            if value is not None:
-                self._storage.set_trial_user_attr(trial_id, key, value)
-        self._asked.tell(number, values, state=_OPTUNA_STATES[outcome.state])
+            price = costs[self.objective.cost]
+            reward = float(self.objective.mean_reward(outcome.accuracy, price))
+            values = self.objective.values(outcome.accuracy, price)
+        write_result(
+            self._storage,
+            number,
+            accuracy=outcome.accuracy,
+            accuracy_top5=outcome.accuracy_top5,
+            epochs=outcome.epochs,
+            seconds=outcome.seconds,
+            curve=outcome.curve,
+            reward=reward,
+            failure=outcome.failure,
+            retried=outcome.retried,
+        )
+        self._study.tell(number, values, state=_OPTUNA_STATES[outcome.state])
 
-    def _proposal_of(self, trial: FrozenTrial) -> Proposal:
-        return Proposal(trial.number, self._candidate_of(trial), _costs_in(trial.user_attrs))
+    def _proposal_of(self, trial: StoredTrial) -> Proposal:
+        return Proposal(trial.number, self._candidate_of(trial), dict(trial.costs))
 
-    def _candidate_of(self, trial: FrozenTrial) -> Candidate:
-        decisions = {d.name: trial.params[d.name] for d in self.space.decisions if d.name in trial.params}
-        if OUTSIDE in trial.user_attrs:
-            return self.space.candidate_outside(decode(trial.user_attrs["architecture"]), decisions)
+    def _candidate_of(self, trial: StoredTrial) -> Candidate:
+        names = [decision.name for decision in self.space.decisions]
+        decisions = {name: trial.decisions[name] for name in names if name in trial.decisions}
+        if trial.outside:
+            return self.space.candidate_outside(_network_of(trial), decisions)
         return self.space.candidate(decisions)
 
-    def _requeue(self, trial_id: int) -> None:
-        self._storage.set_trial_state_values(trial_id, state=TrialState.WAITING)
-
-    def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+    def _requeue(self, number: int) -> None:
+        self._storage.set_trial_state_values(number, state=TrialState.WAITING)
 
 
 def note_measured(study: optuna.Study, found: Mapping[str, Measurement], device: Mapping[str, str]) -> int:
     """Records latencies measured end to end, by digest; returns of how many networks of the study."""
-    predicted = {t.user_attrs.get("digest"): t.user_attrs.get("latency_ms") for t in study.get_trials(deepcopy=False)}
+    predicted = {trial.digest: trial.costs.get("latency_ms") for trial in read_trials(study)}
     known = {digest: measured for digest, measured in found.items() if digest in predicted}
     for digest, one in known.items():
-        values = {"latency_ms": one.median_ms, "iqr_ms": one.iqr_ms, "predicted_ms": predicted[digest]}
-        study.set_user_attr(measured_key(digest), {**values, "device": in_words(device)})
+        write_measured(
+            study,
+            digest,
+            latency_ms=one.median_ms,
+            iqr_ms=one.iqr_ms,
+            predicted_ms=predicted[digest],
+            device=in_words(device),
+        )
     return len(known)
 
 
-def measured_key(digest: str) -> str:
-    """The study's attribute with a network's latency, measured end to end."""
-    return f"measured:{digest}"
+def _network_of(trial: StoredTrial) -> Architecture:
+    """The network of a trial outside the space.
+
+    Raises:
+        InputError: the trial has none.
+    """
+    if trial.architecture is None:
+        raise InputError(f"trial {trial.number} has no network")
+    return decode(trial.architecture)
 
 
 def _suggest(trial: optuna.Trial, decision: Decision) -> Value:
@@ -552,25 +570,18 @@ def _suggest(trial: optuna.Trial, decision: Decision) -> Value:
     return trial.suggest_int(decision.name, domain.low, domain.high)
 
 
-def _outcome_of(trial: FrozenTrial) -> Outcome:
+def _outcome_of(trial: StoredTrial) -> Outcome:
     """What a finished trial was told."""
-    states = {state: name for name, state in _OPTUNA_STATES.items()}
-    attributes = trial.user_attrs
     return Outcome(
-        states[trial.state],  # type: ignore[arg-type]
-        attributes.get("accuracy"),
-        attributes.get("accuracy_top5"),
-        attributes.get("epochs", 0),
-        attributes.get("seconds", 0.0),
-        tuple(attributes.get("curve", ())),
-        attributes.get("failure"),
-        attributes.get("retried"),
+        trial.state.value,  # type: ignore[arg-type]
+        trial.accuracy,
+        trial.accuracy_top5,
+        trial.epochs or 0,
+        trial.seconds or 0.0,
+        trial.curve,
+        trial.failure_text,
+        trial.retried,
     )
-
-
-def _costs_in(attributes: Mapping[str, Any]) -> dict[str, float]:
-    """The costs among a trial's attributes."""
-    return {name: attributes[name] for name in COSTS if name in attributes}
 
 
 def _epochs_of(candidate: Candidate) -> int:

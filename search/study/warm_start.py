@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.base import Earlier
-from search.trials.confirmations import Confirmations
+from search.trials.reader import read_learnt, read_trials
 from search.trials.storage import open_study
+from search.trials.trial import State, StoredTrial
 from spaces import InputError, SearchSpace, decode
 from spaces.recognition import recognise
 from spaces.space import Decisions
@@ -66,25 +66,22 @@ def _open(folder: Path, storage: str | None) -> optuna.Study:
         raise InputError(f"warm_start: {str(error).removeprefix('study: ')}") from error
 
 
-def _complete(study: optuna.Study) -> Iterator[FrozenTrial]:
+def _complete(study: optuna.Study) -> Iterator[StoredTrial]:
     """The trials with an accuracy that can be learnt from, each network once."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        accuracy = trial.user_attrs.get("accuracy")
-        if "duplicate_of" not in trial.user_attrs and isinstance(accuracy, int | float) and 0 <= accuracy <= 1:
-            yield trial
+    return (trial for trial in read_trials(study) if trial.is_original and trial.state is State.COMPLETE)
 
 
 def _earlier(
-    study: optuna.Study, trials: Sequence[FrozenTrial], space: SearchSpace, config: Mapping[str, Any]
+    study: optuna.Study, trials: Sequence[StoredTrial], space: SearchSpace, config: Mapping[str, Any]
 ) -> Iterator[Earlier]:
-    learnt = study.user_attrs
-    before = learnt.get("config", {})
+    learnt = read_learnt(study)
+    before = study.user_attrs.get("config", {})
     is_alike = _task(before, space) == _task(config, space)
     for trial in trials:
         decisions = _translate(trial, before.get("train", {}), space)
-        if decisions is not None:
-            confirmed = Confirmations.of(learnt, trial.user_attrs).known
-            yield Earlier(decisions, (trial.user_attrs["accuracy"], *confirmed), is_alike)
+        if decisions is not None and trial.accuracy is not None:
+            confirmed = learnt.confirmations_of(trial).known
+            yield Earlier(decisions, (trial.accuracy, *confirmed), is_alike)
 
 
 def _task(config: Mapping[str, Any], space: SearchSpace) -> tuple[Any, Any]:
@@ -94,29 +91,29 @@ def _task(config: Mapping[str, Any], space: SearchSpace) -> tuple[Any, Any]:
     return config.get("data", {}).get("fingerprint"), train
 
 
-def _translate(trial: FrozenTrial, train: Mapping[str, Any], space: SearchSpace) -> Decisions | None:
+def _translate(trial: StoredTrial, train: Mapping[str, Any], space: SearchSpace) -> Decisions | None:
     """The decisions of this space that make the trial's network and train it as it was; None where there are none."""
-    hint = {**{f"train.{key}": value for key, value in train.items()}, **trial.params}
+    hint = {**{f"train.{key}": value for key, value in train.items()}, **trial.decisions}
     try:
         return _by_name(trial, hint, space) or _by_network(trial, hint, space)
     except (InputError, KeyError, TypeError):  # edited by hand, or of blocks that are not imported here
         return None
 
 
-def _by_name(trial: FrozenTrial, hint: Mapping[str, Any], space: SearchSpace) -> Decisions | None:
+def _by_name(trial: StoredTrial, hint: Mapping[str, Any], space: SearchSpace) -> Decisions | None:
     """Where the decisions have the same names, the network must still be the same, images aside."""
     try:
         candidate = space.candidate(hint)
     except InputError:
         return None
-    made, was = candidate.architecture.to_dict(), trial.user_attrs["architecture"]
+    made, was = candidate.architecture.to_dict(), trial.architecture or {}
     same = all(made[key] == was[key] for key in made if key not in _IMAGE)
     return candidate.decisions if same else None
 
 
-def _by_network(trial: FrozenTrial, hint: Mapping[str, Any], space: SearchSpace) -> Decisions | None:
+def _by_network(trial: StoredTrial, hint: Mapping[str, Any], space: SearchSpace) -> Decisions | None:
     """Where names differ, the network may still be one of the space."""
-    made = decode({**trial.user_attrs["architecture"], **_image_of(space)})
+    made = decode({**(trial.architecture or {}), **_image_of(space)})
     decisions = recognise(space, made, hint)
     return None if decisions is None else space.candidate({**hint, **decisions}).decisions
 

@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 from search.reporting.figures import gather_effort
 from search.reporting.reading import read_record
 from search.run.session import command
+from search.trials.reader import read_trials
 from search.trials.storage import DATABASE, open_study
 from spaces import SearchSpace, build, cost, decode
 from spaces.reference import read_yaml
@@ -196,7 +197,7 @@ def test_a_killed_driver_loses_no_finished_trial(home: Path) -> None:
     originals = [t for t in study.trials if "duplicate_of" not in t.user_attrs]
     assert {number: finished(folder)[number] for number in known} == known
     assert [t.state for t in originals] == [TrialState.COMPLETE] * trials
-    assert len({t.user_attrs["digest"] for t in originals}) == trials
+    assert len({t.digest for t in read_trials(study) if not t.is_copy}) == trials
 
 
 def test_halving_and_confirming_survive_their_driver(home: Path) -> None:
@@ -235,7 +236,7 @@ def test_halving_and_confirming_survive_their_driver(home: Path) -> None:
     assert all(sorted(seeds) == [1, 2] for seeds in confirmed(folder).values())
     assert "means of trainings under other seeds" in out
     study = open_study(folder, None, "quick")
-    assert all(len(t.user_attrs["curve"]) == t.user_attrs["epochs"] for t in study.trials)
+    assert all(len(t.curve) == t.epochs for t in read_trials(study))
 
 
 def test_networks_come_first_and_earlier_studies_inform(home: Path) -> None:

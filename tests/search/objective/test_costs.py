@@ -13,6 +13,7 @@ from search.latency.predictor import Predictor
 from search.objective.costs import Costs
 from search.objective.reward import COSTS, Objective
 from search.study.study import Study
+from search.trials.reader import read_trials
 from spaces import InputError, SearchSpace
 from spaces.memory import activation_bytes, layer_memory, memory_access
 from tests.search.conftest import instant_outcome
@@ -54,8 +55,8 @@ def test_every_cost_can_be_traded(cost: str, small_space: SearchSpace, predictor
     )
     while (proposal := study.ask()) is not None:
         study.tell(proposal.number, instant_outcome(proposal))
-    for trial in study.optuna_study.trials:
-        assert trial.values[1] == trial.user_attrs[cost] > 0
+    for trial, stored in zip(study.optuna_study.trials, read_trials(study.optuna_study), strict=True):
+        assert trial.values[1] == stored.costs[cost] > 0
 
 
 @pytest.mark.parametrize(("limited", "share"), [("latency_ms", 0.5), ("activation_bytes", 0.5), ("params", 0.5)])
@@ -73,9 +74,9 @@ def test_nothing_beyond_a_limit_is_trained(
         trained.append(proposal.costs[limited])
         study.tell(proposal.number, instant_outcome(proposal))
     assert max(trained) <= limit
-    rejected = [trial for trial in study.optuna_study.trials if "infeasible" in trial.user_attrs]
+    rejected = [trial for trial in read_trials(study.optuna_study) if trial.infeasible is not None]
     assert rejected
-    assert all(limited in trial.user_attrs["infeasible"] for trial in rejected)
+    assert all(limited in str(trial.infeasible) for trial in rejected)
 
 
 def test_latency_without_a_device_is_one_clear_error() -> None:

@@ -19,6 +19,7 @@ from search.samplers.acquisition import accuracy_of
 from search.samplers.base import Past, Result
 from search.samplers.cost_aware import CostAwareSampler
 from search.study.study import Outcome, Proposal, Study
+from search.trials.reader import read_trials
 from spaces import Architecture, SearchSpace, cost
 from tests.search.conftest import instant_outcome
 
@@ -235,7 +236,7 @@ def test_a_small_space_is_searched_to_its_end_without_a_duplicate() -> None:
     study = study_of(space, trials=10)
     finish(study, lambda proposal: 0.5 + proposal.costs["flops"] / 1e6)
     assert study.num_done == 6
-    digests = [t.user_attrs["digest"] for t in study.optuna_study.trials[:6]]
+    digests = [trial.digest for trial in read_trials(study.optuna_study)[:6]]
     assert len(set(digests)) == 6
     assert study.stopped_early is not None
 
@@ -315,9 +316,9 @@ def test_other_seeds_teach_the_surrogate_how_noisy_a_training_is(
     while (proposal := study.ask()) is not None:
         study.tell(proposal.number, instant_outcome(proposal))
     before = sampler._model(sampler.past(study.optuna_study, -1)).posterior
-    for trial in study.optuna_study.trials[:6]:
+    for trial in read_trials(study.optuna_study)[:6]:
         for seed in (1, 2, 3):
-            accuracy = float(np.clip(trial.user_attrs["accuracy"] + rng.normal(0, 1) * luck, 0, 1))
+            accuracy = float(np.clip((trial.accuracy or 0.0) + rng.normal(0, 1) * luck, 0, 1))
             study.confirm(trial.number, seed, Outcome("complete", accuracy))
     past = sampler.past(study.optuna_study, -1)
     assert [len(result.accuracies) for result in past.results] == [4] * 6 + [1] * 8

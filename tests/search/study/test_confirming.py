@@ -18,10 +18,13 @@ from search.reporting.tables import fallen, front, table_hypervolume
 from search.study.confirming import MAX_GROWTH, MIN_BOUND, seeds_after, to_confirm
 from search.study.driver import explore
 from search.study.study import Study
-from search.trials.confirmations import Confirmations, key_of
+from search.trials.confirmations import Confirmations
+from search.trials.reader import read_learnt
+from search.trials.trial import State, StoredTrial
+from search.trials.writer import write_confirmations
 from spaces import SearchSpace
 from tests.search.conftest import SMALL
-from tests.search.test_driver import FakeBackend
+from tests.search.study.test_driver import FakeBackend
 
 NAN = math.nan
 
@@ -54,12 +57,14 @@ def test_no_more_are_confirmed_than_a_multiple_of_the_first_front() -> None:
 
 def test_what_trainings_say_together() -> None:
     known = Confirmations().with_one_more(1, 0.5).with_one_more(2, None).with_one_more(3, 0.7)
-    assert known == Confirmations.of({"confirmed:ab": known.to_dict()}, {"digest": "ab"})
+    study, trial = optuna.create_study(), StoredTrial(0, State.COMPLETE, digest="ab", candidate_digest="cd")
+    assert read_learnt(study).confirmations_of(trial) == Confirmations()
+    write_confirmations(study, trial, known)
+    assert read_learnt(study).confirmations_of(trial) == known
+    assert study.user_attrs.keys() == {"confirmed:cd"}
     assert (known.mean, known.std) == (pytest.approx(0.6), pytest.approx(math.sqrt(0.02)))
     assert math.isnan(Confirmations((1,), (0.5,)).std)
     assert math.isnan(Confirmations((1,), (None,)).mean)
-    assert Confirmations.of({}, {"digest": "ab"}) == Confirmations()
-    assert key_of({"digest": "ab", "candidate": "cd"}) == "confirmed:cd"
     assert seeds_after(2**32 - 2, 3) == [2**32 - 1, 0, 1]
 
 

@@ -24,6 +24,8 @@ from search.study.driver import explore
 from search.study.enqueuing import Enqueued
 from search.study.progress import Ended, Status
 from search.study.study import Study
+from search.trials.reader import read_trials
+from search.trials.trial import State
 from spaces import InputError, SearchSpace, decode
 from tests.search.conftest import SMALL
 
@@ -113,7 +115,7 @@ def test_networks_below_the_lowest_target_count_for_the_front(small_space: Searc
 
     explore(study, lambda: FakeBackend(1, rise), seed=0, retries=0, watch=lambda status, ended: seen.append(status))
     low, high = study.reference["cost_range"]["flops"]
-    costs = [trial.user_attrs["flops"] for trial in study.optuna_study.trials]
+    costs = [trial.costs["flops"] for trial in read_trials(study.optuna_study)]
     assert costs[0] < costs[1] < low
     assert seen[-1].front_size == 2
     assert len(front(read_study(study.optuna_study)[0], "flops")) == 2
@@ -126,9 +128,9 @@ def test_a_lost_trial_is_tried_again_so_often(small_space: SearchSpace, retries:
     lost = FakeBackend(2, lambda job: Lost(job.number, "SIGKILL") if job.number == 1 else finish(job))
     explore(study, lambda: lost, seed=0, retries=retries, watch=lambda status, ended: None)
     assert lost.started.count(1) == 1 + retries
-    failed = study.optuna_study.trials[1]
-    assert failed.state is TrialState.FAIL
-    assert failed.user_attrs["failure"] == "worker lost: SIGKILL"
+    failed = read_trials(study.optuna_study)[1]
+    assert failed.state is State.FAILED
+    assert failed.failure_text == "worker lost: SIGKILL"
     assert states(study).count(TrialState.COMPLETE) == 3
 
 
@@ -178,10 +180,10 @@ def test_at_rungs_the_fidelity_says_who_goes_on_and_sees_all_others() -> None:
     explore(
         study, lambda: backend, seed=0, retries=0, watch=lambda status, ended: seen.append(status), fidelity=fidelity
     )
-    trials = [t for t in study.optuna_study.trials if "duplicate_of" not in t.user_attrs]
-    assert [t.state.name for t in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED", "COMPLETE"]
-    assert [t.user_attrs["epochs"] for t in trials] == [3, 1, 3, 1, 3]
-    assert [len(t.user_attrs["curve"]) for t in trials] == [3, 1, 3, 1, 3]
+    trials = [t for t in read_trials(study.optuna_study) if t.is_original]
+    assert [t.state for t in trials] == ["complete", "stopped", "complete", "stopped", "complete"]
+    assert [t.epochs for t in trials] == [3, 1, 3, 1, 3]
+    assert [len(t.curve) for t in trials] == [3, 1, 3, 1, 3]
     assert seen[-1].stopped == 2
     assert seen[-1].best_accuracy == pytest.approx(0.042)
     last, others = fidelity.seen[-1]

@@ -82,7 +82,7 @@ def test_enqueued_networks_come_first_whatever_the_sampler(space: SearchSpace, n
 def test_optunas_samplers_still_see_what_all_trials_share(space: SearchSpace) -> None:
     study = open_study(space, optuna.storages.InMemoryStorage(), name="gp", enqueued=[outside()])
     finish(study)
-    assert "width_multiplier" in study._asked.sampler.infer_relative_search_space(study._asked, None)  # type: ignore[arg-type]
+    assert "width_multiplier" in study._study.sampler.infer_relative_search_space(study._study, None)  # type: ignore[arg-type]
 
 
 def test_a_resumed_study_enqueues_nothing_twice_and_runs_what_was_interrupted(space: SearchSpace) -> None:

@@ -17,8 +17,9 @@ from search.reporting.reading import read_study
 from search.samplers import CostAwareSampler
 from search.study.study import MAX_DUPLICATES, Study
 from search.trials.leases import Alone
-from search.trials.ledger import Ledger
+from search.trials.reader import read_trial, read_trials
 from search.trials.storage import DATABASE, lock, open_database, prepare_folder
+from search.trials.trial import Failure, State
 from spaces import InputError, SearchSpace, load_space
 from tests.search.conftest import SMALL, instant_outcome
 
@@ -42,6 +43,10 @@ def open_study(
     return Study(space, Objective(**objective), sampler or RandomSampler(seed=0), storage, trials=trials)
 
 
+def id_of(storage: BaseStorage) -> int:
+    return storage.get_study_id_from_name("study")
+
+
 def finish(study: Study) -> None:
     while (proposal := study.ask()) is not None:
         study.tell(proposal.number, instant_outcome(proposal))
@@ -55,9 +60,9 @@ def test_a_study_hands_out_as_many_candidates_as_it_shall_have(small_space: Sear
     study = open_study(small_space, trials=7)
     finish(study)
     assert study.num_done == 7
-    originals = [t for t in study.optuna_study.trials if "duplicate_of" not in t.user_attrs]
+    originals = [t for t in read_trials(study.optuna_study) if not t.is_copy]
     assert len(originals) == 7
-    assert len({t.user_attrs["digest"] for t in originals}) == 7
+    assert len({t.digest for t in originals}) == 7
 
 
 def test_running_candidates_count_towards_the_total(small_space: SearchSpace) -> None:
@@ -76,7 +81,7 @@ def test_a_range_of_targets_has_two_directions_and_one_target_has_one(small_spac
     (trial,) = study.optuna_study.trials
     expected = 0.8 * min(1.0, 50_000 / proposal.costs["flops"])
     assert trial.values == [pytest.approx(expected)]
-    assert trial.user_attrs["reward"] == pytest.approx(expected)
+    assert read_trials(study.optuna_study)[0].reward == pytest.approx(expected)
 
 
 def test_a_duplicate_takes_the_outcome_of_its_original_and_does_not_count() -> None:
@@ -138,9 +143,9 @@ def test_nothing_outside_the_limits_is_handed_out(small_space: SearchSpace) -> N
     while (proposal := study.ask()) is not None:
         assert proposal.costs["flops"] <= 60_000
         study.tell(proposal.number, instant_outcome(proposal))
-    refused = [t for t in study.optuna_study.trials if "infeasible" in t.user_attrs]
+    refused = [t for t in read_trials(study.optuna_study) if t.infeasible is not None]
     assert refused
-    assert all(t.state is TrialState.PRUNED and t.user_attrs["flops"] > 60_000 for t in refused)
+    assert all(t.state is State.INFEASIBLE and t.costs["flops"] > 60_000 for t in refused)
     assert 0 < study.reference["feasible_share"] < 1
 
 
@@ -180,12 +185,15 @@ def test_stopped_and_failed_trials_carry_what_they_reached(small_space: SearchSp
     assert second is not None
     study.tell(first.number, Outcome("stopped", 0.4, None, 3, 1.5, (0.2, 0.3, 0.4)))
     study.tell(second.number, Outcome("failed", epochs=1, curve=(0.1,), failure="diverged: the loss became nan"))
-    stopped, failed = study.optuna_study.trials
-    assert (stopped.state, failed.state) == (TrialState.PRUNED, TrialState.FAIL)
-    assert stopped.user_attrs["epochs"] == 3
-    assert stopped.user_attrs["curve"] == [0.2, 0.3, 0.4]
-    assert "reward" not in stopped.user_attrs
-    assert failed.user_attrs["failure"].startswith("diverged")
+    assert states(study) == [TrialState.PRUNED, TrialState.FAIL]
+    stopped, failed = read_trials(study.optuna_study)
+    assert (stopped.state, failed.state) == (State.STOPPED, State.FAILED)
+    assert stopped.epochs == 3
+    assert stopped.curve == (0.2, 0.3, 0.4)
+    assert stopped.reward is None
+    assert failed.failure is Failure.DIVERGED
+    assert failed.failure_text == "diverged: the loss became nan"
+    assert failed.reason == "the loss became nan"
 
 
 def test_interrupted_trials_run_again_under_their_number(small_space: SearchSpace, storage: BaseStorage) -> None:
@@ -208,14 +216,14 @@ def test_a_copy_whose_turn_comes_first_stays_a_copy(storage: BaseStorage) -> Non
     first = open_study(space_of_two(), storage, trials=1)
     assert first.ask() is not None
     first.release()
-    (trial,) = storage.get_all_trials(first._study_id)
-    again = storage.create_new_trial(first._study_id, trial)  # what is now the original was proposed after it
+    (trial,) = storage.get_all_trials(id_of(storage))
+    again = storage.create_new_trial(id_of(storage), trial)  # what is now the original was proposed after it
     storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
     storage.set_trial_user_attr(trial._trial_id, "duplicate_of", 1)
     storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
     study = open_study(space_of_two(), storage, trials=1)
     finish(study)
-    copy, original = storage.get_all_trials(study._study_id)
+    copy, original = storage.get_all_trials(id_of(storage))
     assert original._trial_id == again
     assert (copy.state, original.state) == (TrialState.COMPLETE, TrialState.COMPLETE)
     assert copy.user_attrs["duplicate_of"] == 1
@@ -235,8 +243,8 @@ def test_an_original_is_no_copy_of_a_copy_that_another_driver_has(storage: BaseS
     first = open_study(space_of_two(), storage, trials=1)
     assert first.ask() is not None
     first.release()
-    (original,) = storage.get_all_trials(first._study_id)
-    copy = storage.create_new_trial(first._study_id, original)
+    (original,) = storage.get_all_trials(id_of(storage))
+    copy = storage.create_new_trial(id_of(storage), original)
     storage.set_trial_state_values(copy, TrialState.RUNNING)
     for key, value in (("duplicate_of", 0), ("driver", "other")):
         storage.set_trial_user_attr(copy, key, value)
@@ -254,20 +262,19 @@ def test_a_description_that_could_not_be_written_is_made_again(
     """Nothing of the proposal is kept: under its number another candidate may be proposed."""
     monkeypatch.setattr("search.trials.leases.time.sleep", lambda seconds: None)
     study = open_study(space_of_two(), storage, trials=2)
-    assert isinstance(study._storage, Ledger)
-    write, away = study._storage._write, [True]
+    create, away = storage.create_new_trial, [True]
 
-    def write_later(*arguments: Any) -> None:
+    def create_later(*arguments: Any) -> int:
         if away:
             away.pop()
             raise optuna.exceptions.StorageInternalError("away")
-        write(*arguments)
+        return create(*arguments)
 
-    monkeypatch.setattr(study._storage, "_write", write_later)
+    monkeypatch.setattr(storage, "create_new_trial", create_later)
     finish(study)
-    trials = [t for t in storage.get_all_trials(study._study_id) if "duplicate_of" not in t.user_attrs]
+    trials = [t for t in storage.get_all_trials(id_of(storage)) if "duplicate_of" not in t.user_attrs]
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
-    assert len({t.user_attrs["digest"] for t in trials}) == 2
+    assert len({read_trial(t).digest for t in trials}) == 2
 
 
 def test_what_somebody_else_finishes_amid_a_turn_stays_as_it_is(
@@ -279,7 +286,7 @@ def test_what_somebody_else_finishes_amid_a_turn_stays_as_it_is(
     finish_here = study._finish
 
     def finish_second(*arguments: Any) -> None:
-        trial = storage.get_all_trials(study._study_id)[proposal.number]
+        trial = storage.get_all_trials(id_of(storage))[proposal.number]
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         finish_here(*arguments)
 

@@ -17,11 +17,12 @@ from search.evaluation.outcome import Outcome
 from search.objective.reward import Objective
 from search.study.study import Proposal, Study
 from search.trials.leases import PostgresLeases, patiently
+from search.trials.reader import read_trials
 from search.trials.storage import open_leases, open_storage
 from spaces import InputError, SearchSpace
 
-from .conftest import instant_outcome
-from .postgres import Server
+from tests.search.conftest import instant_outcome
+from tests.search.postgres import Server
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_several_drivers_train_every_candidate_once(server: Server, small_space:
     trials = studies[0].optuna_study.trials
     evaluated = [t for t in trials if "duplicate_of" not in t.user_attrs]
     assert sorted(number for numbers in trained for number in numbers) == [t.number for t in evaluated]
-    assert len({t.user_attrs["digest"] for t in evaluated}) == len(evaluated) == 30
+    assert len({t.digest for t in read_trials(studies[0].optuna_study) if t.is_original}) == len(evaluated) == 30
     assert {t.state for t in trials} == {TrialState.COMPLETE}
     assert all(numbers for numbers in trained)
 
@@ -112,7 +113,7 @@ def test_a_dead_drivers_trials_are_run_by_another_once_its_lease_has_run_out(
     # the first driver was not dead after all: what it brings is not counted again
     assert not dead.tell(taken[0].number, Outcome("complete", 0.99, epochs=1))
     assert other.num_done == 4
-    assert 0.99 not in [trial.user_attrs["accuracy"] for trial in other.optuna_study.trials]
+    assert 0.99 not in [trial.accuracy for trial in read_trials(other.optuna_study)]
     other.release()
 
 
