@@ -19,12 +19,12 @@ from search.config import run_command
 from search.latency.bundle import write_bundle
 from search.latency.device import Device, in_words
 from search.latency.guidelines import GUIDELINES, NUM_BLOCKS, SCALES, SIDE, Guideline
-from search.latency.measuring import measure
+from search.latency.measuring import Latency, measure
 from search.latency.predictor import Predictor
 from search.latency.profiler import Profiler, Progress, sample
 from search.latency.table import block_keys
 from search.reporting.console import make_console
-from search.reporting.layers import Latency, Profile
+from search.reporting.layers import Profile
 from search.system.user_modules import import_user_modules
 from spaces import Architecture, InputError, SearchSpace, decode
 from spaces.checks import is_number

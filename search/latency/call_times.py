@@ -13,9 +13,8 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from search.latency.calls import Part, Trace, copy_to, run_once
 from search.latency.device import Device, describe, in_words
-from search.latency.measuring import Measurement, Run, measure
+from search.latency.measuring import Latency, Measurement, Run, measure
 from search.latency.runtimes import DTYPES, Runtime, Shape, UnsupportedError
-from search.reporting.layers import Latency
 from spaces.errors import InputError
 from spaces.memory import tensors_in
 

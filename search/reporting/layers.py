@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from io import StringIO
@@ -15,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.table import Table
 
-from search.latency.measuring import Measurement
+from search.latency.measuring import Latency, Measurement
 from search.system.files import replace_file
 from spaces import Architecture, layer_costs
 from spaces.memory import FLOAT32, held_values, layer_accesses
@@ -41,25 +40,6 @@ class LayerRow(NamedTuple):
     """The most that is alive while it runs."""
     details: dict[str, Any]
     """What else is known of it."""
-
-
-class Latency(NamedTuple):
-    """How fast a network is on a device."""
-
-    device: str
-    layers: Sequence[Measurement | None]
-    """Each layer's latency, timed by itself; a block of the project between two cheap layers, which its latency includes. None: it
-    cannot be run by itself."""
-    network: Measurement
-    """End to end."""
-    predicted: list[float] | None = None
-    """Milliseconds that each layer adds to the network by the device's table; None where it can say nothing."""
-    predicted_ms: float = 0.0
-    """Their sum: what the table said before the network itself was measured."""
-    predicted_error: float = 0.0
-    """Standard deviation of that, as a share of it."""
-    num_networks: int = 0
-    """Other networks in the table, by which the sum of blocks is calibrated."""
 
 
 @dataclass(frozen=True)
