@@ -98,9 +98,10 @@ def main() -> int:
         folder = Path(config["results_dir"]) / config["study"]
         if folder.exists():  # said first: SQLite reads nothing where it cannot write beside it
             prepare_folder(folder)
-        study = open_study(folder, config["storage"], config["study"])
+        enters = config["measured"] is not None
+        study = open_study(folder, config["storage"], config["study"], to_write=enters)
         prepare_folder(folder)
-        if config["measured"] is not None:
+        if enters:
             enter_measured(study, folder, config)
         trials, info = write_report(study, folder)
         following = "the command that started the study, with more trials=, goes on with it"

@@ -14,6 +14,7 @@ from search.objective.pareto import hypervolume, non_dominated
 from search.objective.reward import COSTS, Objective, front_points, reference_point
 from search.reporting.text import is_missing
 from search.system.files import replace_file
+from search.system.printable import csv_text
 
 TRIAL_COLUMNS = {
     "number": "of the trial, from 0 in the order in which they were proposed",
@@ -237,5 +238,5 @@ def write_tables(trials: pd.DataFrame, folder: Path, costs: Sequence[str]) -> li
     tables = {"trials.csv": trials, "front.csv": front(trials, "flops")}
     tables |= {f"front_{cost}.csv": front(trials, cost) for cost in costs if cost != "flops"}
     for name, table in tables.items():
-        replace_file(folder / name, table.to_csv(index=False, lineterminator="\n"))
+        replace_file(folder / name, csv_text(table))
     return [folder / name for name in tables]

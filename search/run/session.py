@@ -40,6 +40,7 @@ from search.study.progress import Ended, Status
 from search.study.study import Study
 from search.study.warm_start import read_earlier
 from search.system.files import replace_file
+from search.system.printable import csv_text
 from search.system.secrets import hide_password, without_password
 from search.system.user_modules import import_user_modules
 from search.trials.storage import (
@@ -50,6 +51,7 @@ from search.trials.storage import (
     open_storage,
     open_study,
     prepare_folder,
+    stored_name,
     writing,
 )
 from spaces import InputError, SearchSpace
@@ -151,10 +153,11 @@ def open_run(
     """The device that is searched for, the study, made or resumed, and its config as it keeps it."""
     objective, space = parts.objective, parts.space
     storage = open_storage(folder, config.storage)
-    leases = open_leases(config.storage, config.study)
+    name = stored_name(storage, config.storage, config.study)
+    leases = open_leases(config.storage, name)
     seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
-    sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
-    stored = attributes(storage, config.study)
+    sampler = make_sampler(config.sampler, seed, num_trials(storage, name))
+    stored = attributes(storage, name)
     if parts.device is not None and not stored:
         check_limits(objective, space)
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
@@ -164,7 +167,7 @@ def open_run(
         objective,
         sampler,
         storage,
-        name=config.study,
+        name=name,
         trials=config.trials,
         costs=Costs(None if target is None else target.predictor, (objective.cost, *objective.limits)),
         facts=None if target is None else {LATENCY_TABLE: target.pack()},
@@ -172,6 +175,7 @@ def open_run(
         leases=leases,
         enqueued=parts.enqueued,
     )
+    study.optuna_study.study_name = config.study  # what it goes by, also where its folder was renamed or copied
     if isinstance(sampler, CostAwareSampler) and parts.earlier:
         sampler.learn_from(parts.earlier)
     for line in parts.said_of_earlier:
@@ -355,7 +359,7 @@ def compare(configs: Sequence[RunConfig]) -> None:
     studies = [open_study(Path(config.results_dir) / config.study, config.storage, config.study) for config in configs]
     frame = sweep_frame([read_study(study) for study in studies])
     place = Path(configs[0].results_dir) / "sweep.csv"
-    replace_file(place, frame.to_csv(index=False))
+    replace_file(place, csv_text(frame))
     make_console().print(sweep_summary(frame, str(place)))
 
 

@@ -21,7 +21,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 from optuna.visualization import plot_pareto_front
 from playwright.sync_api import Browser, Page
-from tests.search.live.test_app import go_on, start_study
+from tests.search.reporting.dashboard.test_app import go_on, start_study
 from werkzeug.serving import make_server
 
 from search.reporting.dashboard import Studies, make_app
