@@ -11,11 +11,11 @@ from typing import Any
 import optuna
 import pandas as pd
 import yaml
-from rich.console import Console
 
 from search.config import run_command
 from search.latency.device import in_words
 from search.latency.table import Table
+from search.reporting.console import Terminal
 from search.reporting.page import write_page
 from search.reporting.reading import read_record, read_study
 from search.reporting.summary import print_summary
@@ -94,7 +94,7 @@ def main() -> int:
     """The command."""
 
     def report(config: dict[str, Any]) -> None:
-        console = Console()
+        console = Terminal()
         folder = Path(config["results_dir"]) / config["study"]
         if folder.exists():  # said first: SQLite reads nothing where it cannot write beside it
             prepare_folder(folder)

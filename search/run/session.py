@@ -6,6 +6,7 @@ import math
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
 from search.objective.costs import Costs
 from search.objective.reward import COSTS, Objective
-from search.reporting.console import make_console
+from search.reporting.console import Terminal, make_console
 from search.reporting.measuring import MeasuringBar
 from search.reporting.progress import Progress
 from search.reporting.trackers import NoTracker, Tracker, check_tracker, open_tracker
@@ -41,7 +42,7 @@ from search.study.study import Study
 from search.study.warm_start import read_earlier
 from search.system.files import replace_file
 from search.system.printable import csv_text
-from search.system.secrets import hide_password, without_password
+from search.system.secrets import hide_in_url, without_password
 from search.system.user_modules import import_user_modules
 from search.trials.storage import (
     attributes,
@@ -89,7 +90,7 @@ def run(config: RunConfig) -> int:
         InputError: something the user gave is not right.
         KeyboardInterrupt: the search was interrupted; what it found by then is written and said.
     """
-    console = Console()
+    console = Terminal()
     parts = check_parts(config)
     folder = Path(config.results_dir) / config.study
     is_new = not folder.exists()
@@ -263,7 +264,7 @@ def describe(config: RunConfig, data: Data, objective: Objective, target: Target
     """The config as the study keeps it: resolved, with what identifies the images and the device."""
     described = asdict(config)
     described["imports"] = list(config.imports)
-    described["storage"] = None if config.storage is None else hide_password(config.storage)
+    described["storage"] = None if config.storage is None else hide_in_url(config.storage)
     described["data"] = {**config.data, "fingerprint": data.fingerprint}
     described["objective"] = {**config.objective, "cost": objective.cost}
     if target is not None:
@@ -338,15 +339,22 @@ def _report(config: RunConfig, study: Study, folder: Path, console: Console, com
     from search.report import write_report
     from search.reporting.summary import print_summary
 
+    again = report_command(config.study, config.results_dir, config.storage)
     try:
         with writing(folder):
             trials, info = write_report(study.optuna_study, folder)
+        print_summary(console, trials, info, folder, command)
     except OSError as error:
         raise InputError(
             f"results_dir: the tables and the page cannot be written to {folder} ({error.strerror}); the study is whole, and "
-            f"{report_command(config.study, config.results_dir, config.storage)} writes them"
+            f"{again} writes them"
         ) from error
-    print_summary(console, trials, info, folder, command)
+    except Exception as error:  # whatever it is, hours of training must not end in it
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"the tables and the page cannot be made ({type(error).__name__}: {error}, {frame.filename}:{frame.lineno}); the "
+            f"study is whole, and {again} makes them once that is mended"
+        ) from error
     if study.stopped_early is None and (waiting := study.num_enqueued):
         console.print(f"{waiting} of the enqueued networks wait for more trials: trials={study.num_done + waiting}")
 

@@ -21,7 +21,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from search.trials.refusals import storage_reason
+from search.trials.refusals import is_refused, refusal, storage_reason
 from spaces.errors import InputError
 
 LEASE_S = 30.0
@@ -225,13 +225,15 @@ def patiently(
         patience_s: how long to go on trying.
 
     Raises:
-        InputError: the storage did not come back in time.
+        InputError: the storage did not come back in time, or refuses what it is asked.
     """
     away_since: float | None = None
     while True:
         try:
             result = action()
         except STORAGE_ERRORS as error:
+            if is_refused(error):
+                raise refusal(error) from error
             now = time.monotonic()
             reason = storage_reason(error)
             away_since = now if away_since is None else away_since

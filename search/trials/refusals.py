@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from search.system.secrets import hide_password
 from spaces.errors import InputError
@@ -17,7 +17,6 @@ DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 _WAYS_ON = {
     "42501": "; the role must be allowed to create tables and to write them: GRANT USAGE, CREATE ON SCHEMA public TO ...",
     "42P01": "; nobody has made a study in it yet",
-    "3D000": "; createdb makes it",
 }
 """What to do, by PostgreSQL's codes."""
 
@@ -45,6 +44,12 @@ def refusal(error: BaseException) -> InputError:
         f"storage: the database refuses to go on ({storage_reason(error)}){_way_on(error)}; what it holds is whole, and the "
         "same command goes on"
     )
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether a database says no, as by a trigger, and would again: it is neither away nor full."""
+    found = _at_fault(error)
+    return isinstance(found, DBAPIError) and not isinstance(found, OperationalError | InterfaceError)
 
 
 def storage_reason(error: BaseException) -> str:

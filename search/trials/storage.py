@@ -148,7 +148,7 @@ def open_to_read(folder: Path, url: str | None) -> RDBStorage:
 
 
 def open_study(folder: Path, url: str | None, name: str, *, to_write: bool = False) -> optuna.Study:
-    """A study that exists, to read from or, by `to_write`, to add attributes to. It goes by `name`, also where its folder was renamed.
+    """A study that exists, to read from or, by `to_write`, to add attributes to. It goes by `name`, that of its folder.
 
     Raises:
         InputError: there is no such study.
@@ -167,7 +167,7 @@ def open_study(folder: Path, url: str | None, name: str, *, to_write: bool = Fal
 
 
 def stored_name(storage: BaseStorage, url: str | None, name: str) -> str:
-    """The name under which a study is stored: a folder's database keeps its study's first name when the folder is renamed or copied."""
+    """The name under which a study is stored: a database keeps it when its folder is renamed or copied."""
     if url is not None:
         return name
     names = [study.study_name for study in storage.get_all_studies() if "config" in study.user_attrs]

@@ -21,7 +21,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 from optuna.visualization import plot_pareto_front
 from playwright.sync_api import Browser, Page
-from tests.search.reporting.dashboard.test_app import go_on, start_study
 from werkzeug.serving import make_server
 
 from search.reporting.dashboard import Studies, make_app
@@ -29,6 +28,7 @@ from search.reporting.page import write_page
 from search.reporting.record import Record
 from search.reporting.tables import completed
 from tests.search.reporting.browsing import DESKTOP, chart, chromium
+from tests.search.reporting.dashboard.test_app import go_on, start_study
 from tests.search.reporting.fake import fake_record
 
 REPEATS = 5
