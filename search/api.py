@@ -28,7 +28,7 @@ from search.report import write_report
 from search.reporting.stored_study import StoredStudy
 from search.samplers import make_sampler
 from search.study.study import Proposal, Study
-from search.trials.storage import lock, num_trials, open_storage, prepare_folder
+from search.trials.storage import lock, num_trials, open_storage, prepare_folder, stored_name
 from spaces import InputError, SearchSpace
 from spaces.checks import is_count
 
@@ -73,7 +73,7 @@ def find_front(
         prepare_folder(place)
     with nullcontext() if place is None else lock(place, None, place.name):
         storage = optuna.storages.InMemoryStorage() if place is None else open_storage(place, None)
-        name = "study" if place is None else place.name
+        name = "study" if place is None else stored_name(storage, None, place.name)
         config = {"space": _describe(space), "objective": asdict(objective), "sampler": settings, "seed": seed}
         study = Study(
             space,
@@ -89,6 +89,7 @@ def find_front(
                 study.tell(proposal.number, _outcome(proposal, evaluate))
         finally:
             study.release()
+        study.optuna_study.study_name = "study" if place is None else place.name
         if study.stopped_early is not None:
             warnings.warn(f"the search ended before {trials} trials: {study.stopped_early}", stacklevel=2)
         if place is not None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
 from werkzeug.serving import make_server
 
 from search.config import run_command
+from search.reporting.console import Terminal
 from search.reporting.dashboard import Studies, make_app
 from search.reporting.dashboard.app import LOOPBACK
 from spaces import InputError
@@ -43,7 +43,7 @@ def dashboard(config: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{taken.getsockname()[1]}/"
-    console = Console()
+    console = Terminal()
     console.print(f"The dashboard is at {address} until you press Ctrl-C.", highlight=False, soft_wrap=True)
     try:
         server.serve_forever()

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from search.config import run_command
 from search.data import Data, load, load_test
 from search.evaluation.trained_folder import (
@@ -30,6 +28,7 @@ from search.latency.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.latency.profiler import NETWORK_BUDGET_S
 from search.latency.runtimes import OnnxRuntime
 from search.reporting.card import model_card, preprocessing, rounding_in_words
+from search.reporting.console import Terminal
 from search.system.files import replace_file
 from search.system.user_modules import import_user_modules
 from search.trials.storage import prepare_folder
@@ -50,7 +49,7 @@ def export(config: dict[str, Any]) -> None:
         InputError: nothing trained in the folder, images that are not those it was trained on, an operator that ONNX lacks, or a
             file that does not do what the network does.
     """
-    console = Console()
+    console = Terminal()
     folder = Path(config["folder"])
     path = Path(config["output"] or folder / "model.onnx")
     device = read_device(config["device"])

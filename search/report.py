@@ -11,11 +11,11 @@ from typing import Any
 import optuna
 import pandas as pd
 import yaml
-from rich.console import Console
 
 from search.config import run_command
 from search.latency.device import in_words
 from search.latency.table import Table
+from search.reporting.console import Terminal
 from search.reporting.page import write_page
 from search.reporting.reading import read_record, read_study
 from search.reporting.summary import print_summary
@@ -93,13 +93,14 @@ def main() -> int:
     """The command."""
 
     def report(config: dict[str, Any]) -> None:
-        console = Console()
+        console = Terminal()
         folder = Path(config["results_dir"]) / config["study"]
         if folder.exists():  # said first: SQLite reads nothing where it cannot write beside it
             prepare_folder(folder)
-        study = open_study(folder, config["storage"], config["study"])
+        enters = config["measured"] is not None
+        study = open_study(folder, config["storage"], config["study"], to_write=enters)
         prepare_folder(folder)
-        if config["measured"] is not None:
+        if enters:
             enter_measured(study, folder, config)
         trials, info = write_report(study, folder)
         following = "the command that started the study, with more trials=, goes on with it"

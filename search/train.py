@@ -40,6 +40,7 @@ from search.latency.sessions import cpu_model
 from search.profile import chosen_network
 from search.report import network_origin
 from search.reporting.card import model_card, plus_minus
+from search.reporting.console import Terminal
 from search.reporting.trackers import Tracker, check_tracker, flat, open_tracker
 from search.system.files import replace_file
 from search.system.user_modules import import_user_modules
@@ -66,7 +67,7 @@ def train_in_full(config: dict[str, Any]) -> None:
     Raises:
         InputError: something the user gave is not right, or a training that fails.
     """
-    console = Console()
+    console = Terminal()
     import_user_modules(config["imports"])
     settings, seeds = check_settings(config["train"]), check_seeds(config["seeds"])
     torch_device = read_accelerator(config["accelerator"])

@@ -24,7 +24,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
 from search.config.overrides import Override, apply, check_study_name, default_study_name, read_jobs
-from search.system.secrets import hide_password
+from search.config.refusals import check_place, drop_unwritten_output, refusals, say_error
+from search.system.secrets import hide_in_url, hide_password
 from search.system.signals import interruptible
 from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
@@ -181,12 +182,16 @@ def run_command(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a sign that is printed
     try:
-        with interruptible():
+        with interruptible(), refusals():
+            check_place()
             arguments = _read_arguments(given)
             if arguments.help:
                 return _write(_help(arguments, config_name, conf, description, examples))
             if arguments.cfg:
                 configs = _compose_raw(arguments, config_name, conf)
+                for config in configs:
+                    if isinstance(config.get("storage"), str):
+                        config["storage"] = hide_in_url(config["storage"])
                 return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
             jobs = [check(config) for config in compose(given, config_name, conf)]
             statuses = [_run_job(main, job) for job in jobs]
@@ -195,20 +200,24 @@ def run_command(
                 compare(done)
             return next((status for status in statuses if status), 0)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        drop_unwritten_output()
 
 
 def _run_job(main: Callable[[T], int | None], job: T) -> int:
     """The exit status of one job; a mistake in it does not keep others from running."""
     try:
-        with interruptible():
-            return main(job) or 0
+        with interruptible(), refusals():
+            status = main(job) or 0
+            sys.stdout.flush()
+            return status
     except InputError as error:
         study = getattr(job, "study", None)
-        print(f"error: {f'{study}: ' if study else ''}{error}", file=sys.stderr)
+        say_error(f"{f'{study}: ' if study else ''}{error}")
         return 2
 
 

@@ -14,6 +14,7 @@ from search.reporting.tables import (
     count_states,
     front,
     split_decisions,
+    spread_of,
     table_hypervolume,
 )
 from search.reporting.text import (
@@ -122,9 +123,7 @@ def front_table(members: pd.DataFrame, costs: list[str]) -> str:
 
 def _front_row(row: Mapping[Any, Any], quantities: list[str], labels: list[str], differ: list[str]) -> str:
     number = f'<button type="button" class="link" data-trial="{row["number"]}">{row["number"]}</button>'
-    accuracy, spread = accuracy_of(row), ""
-    if not is_missing(row.get("accuracy_mean")):
-        spread = f" ±\u00a0{percent(row['accuracy_std'])}"
+    accuracy, spread = accuracy_of(row), spread_of(row).replace("± ", "±\u00a0")
     shown = [
         ("trial", row["number"], number),
         ("accuracy", accuracy, percent(accuracy) + spread),

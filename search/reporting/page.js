@@ -218,8 +218,10 @@
       const cell = (name) => model.columns[name]?.[row];
       const pairs = [];
       if (cell("accuracy") != null) pairs.push(["Accuracy", percent(cell("accuracy"))]);
-      if (cell("accuracy_mean") != null)
-        pairs.push([`Confirmed, ${cell("confirmations")} seeds`, `${percent(cell("accuracy_mean"))} ± ${percent(cell("accuracy_std"))}`]);
+      if (cell("accuracy_mean") != null) {
+        const seeds = cell("confirmations"), std = cell("accuracy_std");
+        pairs.push([`Confirmed, ${seeds} seed${seeds === 1 ? "" : "s"}`, percent(cell("accuracy_mean")) + (std == null ? "" : ` ± ${percent(std)}`)]);
+      }
       if (cell("accuracy_top5") != null) pairs.push(["Top-5", percent(cell("accuracy_top5"))]);
       for (const { name, label } of model.costs)
         if (cell(name) != null) pairs.push([label, name === "latency_ms" ? cell(name).toPrecision(3) : readable(cell(name))]);

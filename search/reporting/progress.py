@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.reporting.console import Terminal
 from search.reporting.text import duration, percent, readable_cost
 from search.study.progress import Ended, Status
 
@@ -31,7 +32,7 @@ class Progress:
         interval_s: the least time between two plain lines.
         clock: seconds, never falling.
         """
-        self._console = console or Console()
+        self._console = console or Terminal()
         self._interval_s = interval_s
         self._clock = clock
         self._started: float | None = None

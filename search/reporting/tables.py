@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from search.objective.pareto import hypervolume, non_dominated
 from search.objective.reward import COSTS, Objective, front_points, reference_point
-from search.reporting.text import is_missing
+from search.reporting.text import is_missing, percent
 from search.system.files import replace_file
+from search.system.printable import csv_text
 
 TRIAL_COLUMNS = {
     "number": "of the trial, from 0 in the order in which they were proposed",
@@ -92,7 +93,10 @@ def trials_frame(rows: Iterable[Mapping[str, Any]], decisions: Sequence[str]) ->
     """
     rows = list(rows)
     columns: dict[str, pd.Series[Any]] = {}
-    learnt = [name for name in LEARNT_COLUMNS if any(not is_missing(row.get(name)) for row in rows)]
+    found = {name for name in LEARNT_COLUMNS if any(not is_missing(row.get(name)) for row in rows)}
+    if "accuracy_mean" in found:
+        found |= {"accuracy_std", "confirmations"}  # of one training, the standard deviation is unknown
+    learnt = [name for name in LEARNT_COLUMNS if name in found]
     for name in (*TRIAL_COLUMNS, *learnt, *decisions):
         cells = [row.get(name) for row in rows]
         if name in _COUNTS:
@@ -149,6 +153,11 @@ def accuracy_of(trial: "Mapping[Any, Any] | pd.Series[Any]") -> Any:
     """The accuracy by which one trial, a row, is compared, as in `judged`."""
     mean = trial.get("accuracy_mean")
     return trial["accuracy"] if is_missing(mean) else mean
+
+
+def spread_of(trial: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+    """What follows a confirmed accuracy, as " ± 0.31%"; nothing where one training says nothing of the spread."""
+    return "" if is_missing(trial.get("accuracy_std")) else f" ± {percent(trial['accuracy_std'])}"
 
 
 def of_space(trials: pd.DataFrame) -> pd.DataFrame:
@@ -237,5 +246,5 @@ def write_tables(trials: pd.DataFrame, folder: Path, costs: Sequence[str]) -> li
     tables = {"trials.csv": trials, "front.csv": front(trials, "flops")}
     tables |= {f"front_{cost}.csv": front(trials, cost) for cost in costs if cost != "flops"}
     for name, table in tables.items():
-        replace_file(folder / name, table.to_csv(index=False, lineterminator="\n"))
+        replace_file(folder / name, csv_text(table))
     return [folder / name for name in tables]

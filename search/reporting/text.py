@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 from search.objective.reward import Objective
@@ -47,7 +48,11 @@ _MAX_VALUE = 60
 
 def is_missing(value: Any) -> bool:
     """Whether a cell of the table is empty: None, NaN, or pandas' NA."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (value != value) is True
+    return (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, Real) and bool(value != value))
+    )
 
 
 def readable(value: float) -> str:

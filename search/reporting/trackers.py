@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from search.reporting.console import Terminal
 from search.system.secrets import hide_password
 from spaces.errors import InputError, did_you_mean
 
@@ -200,7 +201,7 @@ def open_tracker(
         raise
     except Exception as error:  # each tracker has its own
         raise InputError(f"tracker={tracker}: it cannot be started ({_line(error)})") from error
-    return opened if isinstance(opened, NoTracker) else _Spared(opened, console or Console())
+    return opened if isinstance(opened, NoTracker) else _Spared(opened, console or Terminal())
 
 
 def _line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import math
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
 from search.objective.costs import Costs
 from search.objective.reward import Objective
-from search.reporting.console import make_console
+from search.reporting.console import Terminal, make_console
 from search.reporting.measuring import MeasuringBar
 from search.reporting.progress import Progress
 from search.reporting.trackers import NoTracker, Tracker, check_tracker, open_tracker
@@ -40,7 +41,8 @@ from search.study.progress import Ended, Status
 from search.study.study import Study
 from search.study.warm_start import read_earlier
 from search.system.files import replace_file
-from search.system.secrets import hide_password, without_password
+from search.system.printable import csv_text
+from search.system.secrets import hide_in_url, without_password
 from search.system.user_modules import import_user_modules
 from search.trials.storage import (
     attributes,
@@ -50,6 +52,7 @@ from search.trials.storage import (
     open_storage,
     open_study,
     prepare_folder,
+    stored_name,
     writing,
 )
 from spaces import InputError, SearchSpace
@@ -87,7 +90,7 @@ def run(config: RunConfig) -> int:
         InputError: something the user gave is not right.
         KeyboardInterrupt: the search was interrupted; what it found by then is written and said.
     """
-    console = Console()
+    console = Terminal()
     parts = check_parts(config)
     folder = Path(config.results_dir) / config.study
     is_new = not folder.exists()
@@ -173,10 +176,11 @@ def open_run(
     """The device that is searched for, the study, made or resumed, and its config as it keeps it."""
     objective, space = parts.objective, parts.space
     storage = open_storage(folder, config.storage)
-    leases = open_leases(config.storage, config.study)
+    name = stored_name(storage, config.storage, config.study)
+    leases = open_leases(config.storage, name)
     seed = (config.seed + 1_000_003 * leases.position) % 2**32  # other drivers draw other candidates
-    sampler = make_sampler(config.sampler, seed, num_trials(storage, config.study))
-    stored = attributes(storage, config.study)
+    sampler = make_sampler(config.sampler, seed, num_trials(storage, name))
+    stored = attributes(storage, name)
     if parts.device is not None:
         if not stored:
             check_limits(objective, space)
@@ -188,7 +192,7 @@ def open_run(
         objective,
         sampler,
         storage,
-        name=config.study,
+        name=name,
         trials=config.trials,
         costs=Costs(None if target is None else target.predictor, (objective.cost, *objective.limits)),
         facts=None if target is None else {LATENCY_TABLE: target.pack()},
@@ -198,6 +202,7 @@ def open_run(
     )
     if parts.device is None:
         say_beginning(config, parts, console)
+    study.optuna_study.study_name = config.study  # what it goes by, also where its folder was renamed or copied
     if isinstance(sampler, CostAwareSampler) and parts.earlier:
         sampler.learn_from(parts.earlier)
     for line in parts.said_of_earlier:
@@ -293,7 +298,7 @@ def describe(config: RunConfig, data: Data, objective: Objective, target: Target
     """The config as the study keeps it: resolved, with what identifies the images and the device."""
     described = asdict(config)
     described["imports"] = list(config.imports)
-    described["storage"] = None if config.storage is None else hide_password(config.storage)
+    described["storage"] = None if config.storage is None else hide_in_url(config.storage)
     described["data"] = {**config.data, "fingerprint": data.fingerprint}
     described["objective"] = {**config.objective, "cost": objective.cost}
     if target is not None:
@@ -368,15 +373,22 @@ def _report(config: RunConfig, study: Study, folder: Path, console: Console, com
     from search.report import write_report
     from search.reporting.summary import print_summary
 
+    again = report_command(config.study, config.results_dir, config.storage)
     try:
         with writing(folder):
             trials, info = write_report(study.optuna_study, folder)
+        print_summary(console, trials, info, folder, command)
     except OSError as error:
         raise InputError(
             f"results_dir: the tables and the page cannot be written to {folder} ({error.strerror}); the study is whole, and "
-            f"{report_command(config.study, config.results_dir, config.storage)} writes them"
+            f"{again} writes them"
         ) from error
-    print_summary(console, trials, info, folder, command)
+    except Exception as error:  # whatever it is, hours of training must not end in it
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"the tables and the page cannot be made ({type(error).__name__}: {error}, {frame.filename}:{frame.lineno}); the "
+            f"study is whole, and {again} makes them once that is mended"
+        ) from error
     if study.stopped_early is None and (waiting := study.num_enqueued):
         console.print(f"{waiting} of the enqueued networks wait for more trials: trials={study.num_done + waiting}")
 
@@ -389,7 +401,7 @@ def compare(configs: Sequence[RunConfig]) -> None:
     studies = [open_study(Path(config.results_dir) / config.study, config.storage, config.study) for config in configs]
     frame = sweep_frame([read_study(study) for study in studies])
     place = Path(configs[0].results_dir) / "sweep.csv"
-    replace_file(place, frame.to_csv(index=False))
+    replace_file(place, csv_text(frame))
     make_console().print(sweep_summary(frame, str(place)))
 
 

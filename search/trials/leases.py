@@ -21,7 +21,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from search.system.secrets import hide_password
+from search.trials.refusals import is_refused, refusal, storage_reason
 from spaces.errors import InputError
 
 LEASE_S = 30.0
@@ -32,6 +32,9 @@ TURN_S = 5.0
 
 PATIENCE_S = 600.0
 """Seconds that a storage may be away (a restart, a full disk) before the search gives up."""
+
+ENCODING = {"client_encoding": "utf8"}
+"""Of connections: from a database of encoding SQL_ASCII, which states none, texts would come as bytes."""
 
 STORAGE_ERRORS = (StorageInternalError, OperationalError, InterfaceError)
 
@@ -169,7 +172,7 @@ class PostgresLeases:
 
 def _open(url: str, **options: str) -> Engine:
     """Connections in which each statement is a transaction."""
-    return create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT", connect_args=options)
+    return create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT", connect_args={**ENCODING, **options})
 
 
 @contextmanager
@@ -222,13 +225,15 @@ def patiently(
         patience_s: how long to go on trying.
 
     Raises:
-        InputError: the storage did not come back in time.
+        InputError: the storage did not come back in time, or refuses what it is asked.
     """
     away_since: float | None = None
     while True:
         try:
             result = action()
         except STORAGE_ERRORS as error:
+            if is_refused(error):
+                raise refusal(error) from error
             now = time.monotonic()
             reason = storage_reason(error)
             away_since = now if away_since is None else away_since
@@ -246,11 +251,3 @@ def patiently(
         if away_since is not None:
             say(f"the storage is back after {time.monotonic() - away_since:.0f} s")
         return result
-
-
-def storage_reason(error: BaseException) -> str:
-    """The database's own words, in one line and without anything secret."""
-    while error.__cause__ is not None and not hasattr(error, "orig"):
-        error = error.__cause__
-    said = str(getattr(error, "orig", None) or error).strip()
-    return hide_password(said.splitlines()[0]) if said else type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import warnings
 import weakref
 from contextlib import AbstractContextManager, nullcontext
@@ -15,9 +14,12 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
-from search.system.secrets import hide_password
-from search.trials.leases import STORAGE_ERRORS, Alone, Leases, PostgresLeases, making_tables, storage_reason
+from search.system.secrets import HIDDEN, hide_in_url
+from search.system.sqlite import connect, connect_to_read
+from search.trials.leases import ENCODING, Alone, Leases, PostgresLeases, making_tables
+from search.trials.refusals import DATABASE_ERRORS, opening_storage, storage_reason
 from spaces.errors import InputError, did_you_mean
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -25,6 +27,11 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 DATABASE = "study.db"
 """Name of the SQLite file in a study's folder."""
+
+_NO_URL = (
+    "is not a URL such as postgresql+psycopg://user@host:5432/name; a port is a whole number, and in a password %40 stands for @, "
+    "%2F for / and %3A for :"
+)
 
 
 def prepare_folder(folder: Path, key: str = "results_dir") -> None:
@@ -83,15 +90,8 @@ def open_storage(folder: Path, url: str | None) -> RDBStorage:
     if path is not None:
         return open_database(path)
     assert url is not None
-    try:
-        with making_tables(url):
-            return _closing(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
-    except ImportError as error:
-        raise InputError(
-            f"storage: {error}; pip install 'psycopg[binary]' brings what postgresql+psycopg:// needs"
-        ) from error
-    except (SQLAlchemyError, RuntimeError) as error:
-        raise InputError(f"storage: cannot open the storage ({storage_reason(error)})") from error
+    with opening_storage(), making_tables(url):
+        return _closing(RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": ENCODING}))
 
 
 def open_leases(url: str | None, name: str) -> Leases:
@@ -102,10 +102,8 @@ def open_leases(url: str | None, name: str) -> Leases:
     """
     if url is None or url.startswith("sqlite"):
         return Alone()
-    try:
+    with opening_storage():
         return PostgresLeases(url, name)
-    except STORAGE_ERRORS as error:
-        raise InputError(f"storage: cannot open the storage ({storage_reason(error)})") from error
 
 
 def sqlite_path(folder: Path, url: str | None) -> Path | None:
@@ -116,11 +114,13 @@ def sqlite_path(folder: Path, url: str | None) -> Path | None:
     """
     if url is None:
         return folder / DATABASE
-    shown = hide_password(url)
+    shown = hide_in_url(url)
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise InputError(f"storage: '{shown}' is not a URL such as postgresql+psycopg://host/name") from error
+    except (ArgumentError, ValueError) as error:
+        raise InputError(f"storage: '{shown}' {_NO_URL}") from error
+    if shown.endswith(f"://{HIDDEN}"):
+        raise InputError(f"storage: '{shown}' {_NO_URL}")
     kind = parsed.get_backend_name()
     if kind == "sqlite" and parsed.database and parsed.database != ":memory:":
         return Path(parsed.database).absolute()
@@ -131,8 +131,24 @@ def sqlite_path(folder: Path, url: str | None) -> Path | None:
     return None
 
 
-def open_study(folder: Path, url: str | None, name: str) -> optuna.Study:
-    """A study that exists, to read from.
+def open_to_read(folder: Path, url: str | None) -> RDBStorage:
+    """The storage at `url`, or the SQLite database in a study's folder, in which nothing is written.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    path = sqlite_path(folder, url)
+    if path is not None:
+        return open_database(path, to_read=True)
+    assert url is not None
+    with opening_storage():
+        reads = {"execution_options": {"postgresql_readonly": True}}
+        options = {"pool_pre_ping": True, "connect_args": ENCODING, **reads}
+        return _closing(RDBStorage(url, engine_kwargs=options, skip_table_creation=True))
+
+
+def open_study(folder: Path, url: str | None, name: str, *, to_write: bool = False) -> optuna.Study:
+    """A study that exists, to read from or, by `to_write`, to add attributes to. It goes by `name`, that of its folder.
 
     Raises:
         InputError: there is no such study.
@@ -140,36 +156,45 @@ def open_study(folder: Path, url: str | None, name: str) -> optuna.Study:
     if url is None and not (folder / DATABASE).exists():
         studies = sorted(path.parent.name for path in folder.parent.glob(f"*/{DATABASE}"))
         raise InputError(f"study: there is no study '{name}' in {folder.parent}{did_you_mean(name, studies)}")
-    storage = open_storage(folder, url)
+    storage = open_storage(folder, url) if to_write else open_to_read(folder, url)
     try:
-        return optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=stored_name(storage, url, name), storage=storage)
     except KeyError as error:
         names = optuna.get_all_study_names(storage)
         raise InputError(f"study: the storage holds no study '{name}'{did_you_mean(name, names)}") from error
+    study.study_name = name
+    return study
 
 
-def open_database(path: Path) -> RDBStorage:
-    """The SQLite database at `path`, made if it is missing.
+def stored_name(storage: BaseStorage, url: str | None, name: str) -> str:
+    """The name under which a study is stored: a database keeps it when its folder is renamed or copied."""
+    if url is not None:
+        return name
+    names = [study.study_name for study in storage.get_all_studies() if "config" in study.user_attrs]
+    return names[0] if len(names) == 1 else name
+
+
+def open_database(path: Path, *, to_read: bool = False) -> RDBStorage:
+    """The SQLite database at `path`, made if it is missing; by `to_read`, nothing is made or written.
 
     Raises:
         InputError: the file is no such database, is damaged, or cannot be written.
     """
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise InputError(f"{path} must be readable and writable; change its permissions, or choose study=NAME")
-
-    def connect() -> sqlite3.Connection:
-        # not by a URL: in a study's name, `?`, `#`, `%` and braces mean something to SQLAlchemy or Optuna
-        return sqlite3.connect(path, timeout=60, check_same_thread=False)
-
+    if path.exists() and not os.access(path, os.R_OK if to_read else os.R_OK | os.W_OK):
+        needed = "readable" if to_read else "readable and writable"
+        raise InputError(f"{path} must be {needed}; change its permissions, or choose study=NAME")
+    options: dict[str, Any] = {"creator": lambda: connect(path)}
+    if to_read:
+        options = {"creator": lambda: connect_to_read(path), "poolclass": NullPool}
     try:
-        storage = RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs={"creator": connect})
-    except (SQLAlchemyError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        storage = RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs=options, skip_table_creation=to_read)
+    except (*DATABASE_ERRORS, RuntimeError) as error:
         raise InputError(
-            f"{path} is not the database of a study ({reason}); move it away or choose study=NAME"
+            f"{path} is not the database of a study ({storage_reason(error)}); move it away or choose study=NAME"
         ) from error
-    event.listen(storage.engine, "connect", _set_pragmas)
-    storage.engine.dispose()  # so that connections made before the listener are made again
+    if not to_read:
+        event.listen(storage.engine, "connect", _set_pragmas)
+        storage.engine.dispose()  # so that connections made before the listener are made again
     _check_pages(storage, path)
     return _closing(storage)
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from search.evaluation import checkpoint
-from search.trials.storage import open_storage, storage_reason
+from search.trials.refusals import storage_reason
+from search.trials.storage import open_storage
 from spaces import InputError
 from spaces.reference import read_yaml
 

@@ -12,12 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html
-from flask import abort, request
+from flask import Flask, abort, request
+from werkzeug.exceptions import HTTPException
 
 from search.reporting.dashboard.answers import Answers, as_options
 from search.reporting.dashboard.studies import Studies
 from search.reporting.page import HERE as PAGE
 from search.reporting.page import SCRIPTS, stylesheet
+from search.system.printable import printable
 
 HERE = Path(__file__).parent
 REFRESH_S = 2.0
@@ -67,9 +69,22 @@ def make_app(studies: Studies, chosen: Sequence[str], hosts: Iterable[str] = LOO
         if allowed and urlsplit(f"//{request.host}").hostname not in allowed:
             abort(403)
 
+    _log_failures(app.server)
     app.layout = lambda: _layout(studies, chosen)
     _connect(app, studies)
     return app
+
+
+def _log_failures(server: Flask) -> None:
+    """Answers a request that fails, a forged one most often, with its status, and gives it a line in the log."""
+
+    @server.errorhandler(Exception)
+    def answer(error: Exception) -> HTTPException | tuple[str, int]:
+        if isinstance(error, HTTPException):
+            return error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        server.logger.error("%s %s failed: %s", request.method, ascii(request.path)[1:200], printable(reason))
+        return "The request failed; the dashboard's log says why.", 500
 
 
 def _layout(studies: Studies, chosen: Sequence[str]) -> html.Div:

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from search.reporting.page import StudyPage
 from search.reporting.reading import read_record
-from search.trials.storage import DATABASE, open_storage, open_study
+from search.trials.storage import DATABASE, open_study, open_to_read
+from spaces.errors import InputError
 
 
 @dataclass
@@ -20,6 +21,8 @@ class _Opened:
     """A study's storage, and the last page that was made of it."""
 
     study: optuna.Study
+    place: tuple[int, int] | None
+    """What tells its file from another of the same name."""
     revision: str = ""
     page: StudyPage | None = None
 
@@ -41,10 +44,10 @@ class Studies:
     def names(self) -> list[str]:
         """All that can be shown, the ones that changed last first."""
         if self._url is None:
-            files = self._results_dir.glob(f"*/{DATABASE}")
+            files = [path for path in self._results_dir.glob(f"*/{DATABASE}") if self._is_below(path)]
             return [path.parent.name for path in sorted(files, key=_last_change, reverse=True)]
         with self._lock:
-            return sorted(optuna.get_all_study_names(open_storage(self._results_dir, self._url)))
+            return sorted(optuna.get_all_study_names(open_to_read(self._results_dir, self._url)))
 
     def check(self, name: str) -> None:
         """Finds out whether a study can be shown.
@@ -81,13 +84,40 @@ class Studies:
             return opened.page
 
     def _open(self, name: str) -> _Opened:
+        place = self._place(name)
         known = self._opened.get(name)
-        if known is not None and self._url is None and not (self._results_dir / name / DATABASE).exists():
-            del self._opened[name]  # its folder was taken away
-            known = None
-        if known is None:
-            known = self._opened[name] = _Opened(open_study(self._results_dir / name, self._url, name))
+        if known is None or known.place != place:  # its folder was taken away, maybe for another of the same name
+            self._opened.pop(name, None)
+            known = _Opened(open_study(self._results_dir / name, self._url, name), place)
+            self._opened[name] = known
         return known
+
+    def _place(self, name: object) -> tuple[int, int] | None:
+        """What tells a study's file from others, as the system numbers files; None where there is no file.
+
+        Raises:
+            InputError: the name is none of a folder directly below the results folder; a browser may ask for anything.
+        """
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
+            raise InputError(f"study: {ascii(name)[:200]} is not the name of a study, which is that of one folder")
+        if self._url is not None:
+            return None
+        file = self._results_dir / name / DATABASE
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            return None  # whoever opens it names the nearest
+        except (OSError, ValueError) as error:  # too long for a system's names, or not of its characters
+            raise InputError(f"study: there is no study {ascii(name)[:200]} in {self._results_dir}") from error
+        if not self._is_below(file):
+            raise InputError(
+                f"study: {ascii(name)[:200]} leads out of {self._results_dir}; only studies in it are shown"
+            )
+        return found.st_dev, found.st_ino
+
+    def _is_below(self, file: Path) -> bool:
+        """Whether a database, links followed, lies in a folder of the results folder."""
+        return file.resolve().parent.parent == self._results_dir.resolve()
 
 
 def _last_change(database: Path) -> float:

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from search.reporting.figures.theme import LIGHT, Theme, figure, joined, plain, scatter
 from search.reporting.record import KINDS, Record, kinds_of, reference_names
-from search.reporting.tables import decision_columns, floats, front, judged, known_costs
+from search.reporting.tables import decision_columns, floats, front, judged, known_costs, spread_of
 from search.reporting.text import COST_WORDS, decision_lines, duration, is_missing, percent, readable, readable_cost
 
 KIND_WORDS = {
@@ -115,7 +115,7 @@ def _hover(row: Mapping[Any, Any], known: list[str], decisions: list[str], kind:
     effort += [] if is_missing(row["seconds"]) else [duration(row["seconds"])]
     result = [] if is_missing(row["accuracy"]) else [f"accuracy {percent(row['accuracy'])}"]
     if not is_missing(row.get("accuracy_mean")):
-        spread = f"{percent(row['accuracy_mean'])} ± {percent(row['accuracy_std'])}"
+        spread = f"{percent(row['accuracy_mean'])}{spread_of(row)}"
         result.append(f"under {int(row['confirmations'])} other seed{'s' * (row['confirmations'] != 1)} {spread}")
     result += [] if is_missing(row["reward"]) else [f"reward {row['reward']:.3f}"]
     reason = "" if is_missing(row["failure"]) else f"{row['failure']}"[:200]
