@@ -143,10 +143,14 @@ def test_a_storage_edited_by_hand_is_gone_on_with(small_space: SearchSpace, name
 def edit(study: optuna.Study, storage: Any) -> None:
     """What can be done to a study in a tool that knows nothing of it."""
     originals = [trial for trial in storage._studies[study._study_id].trials if "duplicate_of" not in trial.user_attrs]
-    del originals[0].user_attrs["digest"]
-    originals[1].user_attrs["accuracy"] = 3.5
-    originals[2].user_attrs["architecture"] = {**originals[2].user_attrs["architecture"], "num_classes": 3}
-    del originals[3].user_attrs["flops"]
+    decided = [trial.user_attrs["decided"] for trial in originals]
+    originals[0].user_attrs["decided"] = {key: value for key, value in decided[0].items() if key != "digest"}
+    originals[1].user_attrs["result"] = {**originals[1].user_attrs["result"], "accuracy": 3.5}
+    originals[2].user_attrs["decided"] = {
+        **decided[2],
+        "architecture": {**decided[2]["architecture"], "num_classes": 3},
+    }
+    originals[3].user_attrs["decided"] = {**decided[3], "costs": {"params": decided[3]["costs"]["params"]}}
     originals[4].params["width_multiplier"] = 0.75 if originals[4].params["width_multiplier"] != 0.75 else 0.5
     study.add_trial(create_trial(state=TrialState.COMPLETE, values=[0.9, 5.0]))
     study.add_trial(create_trial(state=TrialState.PRUNED))
