@@ -21,15 +21,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
 from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
 from search.interrupts import interruptible
 from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
-from spaces.reference import refuse_resolvers
+from spaces.plain import check_plain, resolve
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
@@ -283,6 +281,7 @@ def _compose_job(overrides: Sequence[Override], files: ConfigFiles) -> dict[str,
             options = ", ".join(files.groups[group])
             raise InputError(f"'{override.text}': no {group} is chosen; choose one by {group}=NAME ({options})")
         apply(config, _as_parameter(override, config))
+    check_plain(config)
     config["choices"] = {group: name for group, name in chosen.items() if name is not None}
     if "study" in config and config["study"] is None and {"space", "data"} <= config["choices"].keys():
         config["study"] = default_study_name(config["choices"]["space"], config["choices"]["data"], overrides)
@@ -317,16 +316,10 @@ def _check_choice(choice: Override, files: ConfigFiles) -> None:
 
 def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
     """The config with every interpolation replaced by the value it names, and every path made absolute."""
-    refuse_resolvers(raw)
-    try:
-        config = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from error
-    except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise InputError("config: interpolations ${...} lead in a circle") from error
-    assert isinstance(config, dict)
+    missing = _missing(raw)
+    if missing is not None:
+        raise InputError(f"{missing} must be given: {missing}=...")
+    config = resolve(raw)
     result: dict[str, Any] = {str(key): value for key, value in config.items()}
     for key in PATH_KEYS:
         *groups, last = key.split(".")
@@ -344,6 +337,15 @@ def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
     if result.get("study") is not None:
         check_study_name(result["study"])
     return result
+
+
+def _missing(data: Any, where: str = "") -> str | None:
+    """The first key that a file leaves to the command line, as `???`."""
+    if data == "???":
+        return where
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    found = (_missing(inner, f"{where}.{key}" if where else str(key)) for key, inner in items)
+    return next((place for place in found if place is not None), None)
 
 
 def _is_path(item: object) -> bool:

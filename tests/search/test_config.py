@@ -218,7 +218,7 @@ def test_mistake_is_one_sentence(conf: Path, argv: list[str], words: list[str]) 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("layers: [{block: conv}", ["mine.yaml, line", "not valid YAML"]),
+        ("layers: [{block: conv}", ["mine.yaml, line", "not a readable YAML file"]),
         ("layers: []\nlayers: []", ["mine.yaml, line 2", "duplicate key"]),
         ("layers: !!python/object/apply:os.getcwd []", ["mine.yaml, line 1", "python/object/apply"]),
         ("[1, 2]", ["space/mine.yaml", "mapping"]),
