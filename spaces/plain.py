@@ -87,13 +87,13 @@ def _refusal(place: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file's mapping as plain data, its references unresolved.
 
     Raises:
         InputError: the file is missing, no regular file, not UTF-8, not YAML, not a mapping, or beyond a limit.
     """
-    text = _read(path)
+    text = _read(Path(path))
     try:
         loader = _Loader(text)
         data = loader.get_single_data()
@@ -161,7 +161,9 @@ def check_plain(data: Any, where: str = "") -> None:
                 raise InputError(f"{place}: lists and mappings may stand {MAX_DEPTH} deep inside each other, not more")
             if num_nodes + len(value) > MAX_NODES:
                 raise InputError(f"{place or 'it'}: more than {MAX_NODES:,} values are too many")
-            waiting += [(f"{place}.{key}" if place else str(key), inner, depth + 1) for key, inner in _items(value, place)]
+            waiting += [
+                (f"{place}.{key}" if place else str(key), inner, depth + 1) for key, inner in _items(value, place)
+            ]
         elif isinstance(value, int):
             if abs(value) > MAX_INTEGER:
                 raise InputError(f"{place}: a whole number beyond 64 bits ({value.bit_length()}) is too large")

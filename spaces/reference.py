@@ -87,7 +87,7 @@ def load_space(name: str | Path, hyperparameters: Mapping[str, Any] | None = Non
     return SearchSpace(read_yaml(path), hyperparameters, source=str(name), **image)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file as plain data, its references resolved.
 
     Raises:
@@ -96,7 +96,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return _resolved(load_yaml(path), path)
 
 
-def _resolved(description: dict[str, Any], path: Path) -> dict[str, Any]:
+def _resolved(description: dict[str, Any], path: str | Path) -> dict[str, Any]:
     try:
         return resolve(description)
     except InputError as error:

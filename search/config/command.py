@@ -23,7 +23,16 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from search.config.files import ConfigFiles, config_loader
-from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
+from search.config.overrides import (
+    PATH_KEYS,
+    PATH_LISTS,
+    Override,
+    apply,
+    check_study_name,
+    default_study_name,
+    hide_password,
+    read_jobs,
+)
 from search.interrupts import interruptible
 from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
@@ -31,22 +40,6 @@ from spaces.plain import check_plain, resolve
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
-
-PATH_KEYS = (
-    "results_dir",
-    "data.path",
-    "device.table",
-    "architecture",
-    "folder",
-    "output",
-    "page",
-    "bundle",
-    "measured",
-)
-"""Keys that hold a path: relative ones are meant from the current directory and made absolute."""
-
-PATH_LISTS = ("enqueue", "warm_start")
-"""Keys that hold a list of names and paths."""
 
 T = TypeVar("T")
 
@@ -332,8 +325,9 @@ def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
             if isinstance(node.get(last), str) and node[last]:
                 node[last] = os.path.abspath(os.path.expanduser(node[last]))
     for key in PATH_LISTS:
-        if isinstance(result.get(key), list):
-            result[key] = [os.path.abspath(os.path.expanduser(i)) if _is_path(i) else i for i in result[key]]
+        items = [result[key]] if isinstance(result.get(key), str) else result.get(key)
+        if isinstance(items, list):
+            result[key] = [os.path.abspath(os.path.expanduser(i)) if _is_path(i) else i for i in items]
     if result.get("study") is not None:
         check_study_name(result["study"])
     return result
