@@ -23,7 +23,7 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
 """Values and keys, aliases and references written out; the largest space of this project has 1,750."""
 MAX_DEPTH = 50
-"""Lists and mappings inside each other; this project's files reach 11. Hydra and OmegaConf end near 90, for want of Python's stack."""
+"""Lists and mappings inside each other; this project's files reach 11. OmegaConf runs out of Python's stack near 90."""
 MAX_INTEGER = 2**63 - 1
 """The largest whole number that NumPy, PyTorch and SQLite take."""
 _MAX_DIGITS = 100
@@ -179,7 +179,7 @@ def _items(value: dict[Any, Any] | list[Any] | tuple[Any, ...], where: str) -> I
         yield from enumerate(value)
         return
     for key, inner in value.items():
-        if not isinstance(key, str | float | int) or isinstance(key, int) and abs(key) > MAX_INTEGER:
+        if not isinstance(key, str | float | int) or (isinstance(key, int) and abs(key) > MAX_INTEGER):
             raise InputError(f"{where or 'it'}: a key is a text or a number; got a {type(key).__name__}")
         yield key, inner
 

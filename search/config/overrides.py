@@ -309,7 +309,8 @@ def _sweep_texts(parsed: HydraOverride) -> Iterable[str]:
     """
     value: Any = parsed.value()
     if isinstance(value, RangeSweep):
-        assert value.start is not None and value.stop is not None
+        assert value.start is not None
+        assert value.stop is not None
         if not abs(value.stop - value.start) <= MAX_JOBS * abs(value.step):
             raise ValueError(f"a range of so many values is too long; a sweep has {MAX_JOBS:,} jobs at most")
     return parsed.sweep_string_iterator()

@@ -141,7 +141,7 @@ def test_rows_are_the_layers_in_order() -> None:
         (["network=mobilenet_v2", "format=xml"], "there is no format 'xml'"),
         (["architecture=nowhere.yaml"], "nowhere.yaml: there is no such file"),
         (["network=mobilenet_v2", "architecture=nowhere.yaml"], "both given"),
-        (["architecture=[7]"], r"\[7\]: there is no such file"),
+        (["architecture=[7]"], "[7]: there is no such file"),
         (["-m", "architecture=[7]"], "must be the path of a YAML file"),
         (["space=shuffle_agg"], "takes a device"),
         (["space=shuffle_agg", "device=torch", "budget_s=soon"], "budget_s='soon': must be a number of seconds"),
