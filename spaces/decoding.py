@@ -40,7 +40,7 @@ MAX_NUMBER = MAX_CHANNELS = 2**20
 """The largest number in a description, and the most channels of a map; the literature's networks reach 4,096."""
 MAX_SIDE = 2**16
 """The longest side of an image in pixels, multiplied; the literature's networks take up to 1,024."""
-MAX_LAYERS = 5000
+MAX_LAYERS = 3000
 """Layers with their repetitions written out; the deepest network of the literature has 144."""
 
 
@@ -122,7 +122,7 @@ def assemble(
         InputError: settings that are missing or wrong, inputs that do not exist, channels that groups do not divide.
     """
     in_channels = _count_of(settings, "in_channels", where)
-    resolution = _resolution(settings, where)
+    resolution = _multiplied_resolution(settings, where)
     divisor = _count_of({"channel_divisor": 8, **settings}, "channel_divisor", where)
     widths = Widths(_positive(settings, "width_multiplier", where), divisor, open_width)
     nodes = _write_out([plan.at(widths) for plan in plans], _positive(settings, "depth_multiplier", where))
@@ -146,14 +146,24 @@ def _positive(settings: Mapping[str, Any], key: str, where: str) -> float:
     return value
 
 
-def _resolution(settings: Mapping[str, Any], where: str) -> Size:
-    """The native resolution times the multiplier, rounded."""
+def resolution_of(settings: Mapping[str, Any], where: str) -> Size:
+    """The (height, width) in pixels that a description states.
+
+    Raises:
+        InputError: it states none, or what is no resolution.
+    """
     native = settings.get("resolution")
     if native is None:
         raise InputError(f"{where}: resolution is missing; it comes from the data, or state `resolution:`")
     sides = native if isinstance(native, list | tuple) else (native, native)
     if len(sides) != 2 or not all(map(is_count, sides)):
         raise InputError(f"{where}: resolution is one side in pixels or [height, width]; got {native!r}")
+    return sides[0], sides[1]
+
+
+def _multiplied_resolution(settings: Mapping[str, Any], where: str) -> Size:
+    """The native resolution times the multiplier, rounded."""
+    sides = resolution_of(settings, where)
     multiplier = _positive(settings, "resolution_multiplier", where)
     height, width = (int(side * multiplier + 0.5) for side in sides)
     if min(height, width) < 1:

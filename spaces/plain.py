@@ -20,10 +20,12 @@ from spaces.errors import InputError
 
 MAX_BYTES = 1_000_000
 """Size of a file, and of all texts that references compose; the largest network of the literature takes 12 kB."""
-MAX_NODES = 100_000
-"""Values and keys, aliases and references written out; the largest space of this project has 1,750."""
+MAX_NODES = 40_000
+"""Values and keys, aliases and references written out; the largest space of this project has 1,801."""
 MAX_DEPTH = 50
 """Lists and mappings inside each other; this project's files reach 11. OmegaConf runs out of Python's stack near 90."""
+MAX_REFERENCING = 1000
+"""Characters of a text that holds a reference, whose grammar Hydra and OmegaConf take long over."""
 MAX_INTEGER = 2**63 - 1
 """The largest whole number that NumPy, PyTorch and SQLite take."""
 _MAX_DIGITS = 100
@@ -121,15 +123,18 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 def _read(path: Path) -> str:
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-            raise InputError(f"{path}: a YAML file is needed; this is {what}")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = b""
+        if stat.S_ISREG(mode):  # a pipe would be waited for
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise InputError(f"no file {path}") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError(f"{path}: not a readable YAML file: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: not a readable YAML file: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"{str(path)!r}: not a readable YAML file: {error}") from error
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: a YAML file is needed; this is a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
     if len(data) > MAX_BYTES:
         raise InputError(f"{path}: the file is larger than {MAX_BYTES:,} bytes, the most that a YAML file may have")
     try:
@@ -160,16 +165,19 @@ def check_plain(data: Any, where: str = "") -> None:
             if depth == MAX_DEPTH:
                 raise InputError(f"{place}: lists and mappings may stand {MAX_DEPTH} deep inside each other, not more")
             if num_nodes + len(value) > MAX_NODES:
-                raise InputError(f"{place or 'it'}: more than {MAX_NODES:,} values are too many")
+                raise InputError(f"{place or 'top level'}: more than {MAX_NODES:,} values are too many")
             waiting += [
                 (f"{place}.{key}" if place else str(key), inner, depth + 1) for key, inner in _items(value, place)
             ]
         elif isinstance(value, int):
             if abs(value) > MAX_INTEGER:
                 raise InputError(f"{place}: a whole number beyond 64 bits ({value.bit_length()}) is too large")
-        elif not isinstance(value, str | float | None):
+        elif isinstance(value, str):
+            if "${" in value and len(value) > MAX_REFERENCING:
+                raise InputError(f"{place}: a text with ${{...}} in it has {MAX_REFERENCING:,} characters at most")
+        elif not isinstance(value, float | None):
             raise InputError(
-                f"{place} cannot be a {type(value).__name__}: "
+                f"{place} cannot be of the type {type(value).__name__}: "
                 "a value is a text, a number, true, false, null, a list or a mapping"
             )
 
@@ -180,7 +188,7 @@ def _items(value: dict[Any, Any] | list[Any] | tuple[Any, ...], where: str) -> I
         return
     for key, inner in value.items():
         if not isinstance(key, str | float | int) or (isinstance(key, int) and abs(key) > MAX_INTEGER):
-            raise InputError(f"{where or 'it'}: a key is a text or a number; got a {type(key).__name__}")
+            raise InputError(f"{where or 'top level'}: a key is a text or a number, not of the type {type(key).__name__}")
         yield key, inner
 
 

@@ -163,6 +163,12 @@ def _canonical(block: str, options: dict[str, Any], activation: Any, where: str)
             raise InputError(f"{where}: block '{block}' calls an option '{name}', which is a word of the layer itself")
         if default is inspect.Parameter.empty and name not in options:
             raise InputError(f"{where}: block '{block}' needs the option '{name}'")
+    for name, value in options.items():
+        default = known.get(name)
+        both = isinstance(default, bool | int | float) and isinstance(value, bool | int | float)
+        if both and isinstance(value, bool) != isinstance(default, bool):
+            kind = "true or false" if isinstance(default, bool) else "a number"
+            raise InputError(f"{where}: {name} of block '{block}' is {kind}; got {value!r}")
     if activation is not None and "activation" in known:
         options = {"activation": activation, **options}
     return _without_defaults(block, ((name, freeze(value)) for name, value in options.items()))

@@ -27,6 +27,9 @@ from spaces.errors import InputError, did_you_mean
 
 FORMS = ("choice", "int", "float")
 
+MAX_OPTIONS = 1000
+"""The most options of a choice: a space is checked by building each of them."""
+
 Value = bool | int | float | str | None
 """A decided value: a number, a switch, or the label of a structured option."""
 
@@ -256,6 +259,8 @@ def _parse_choice(options: Any, name: str | None, where: str) -> Choice:
         raise InputError(f"{where}: choice takes a list of options; got {options!r}")
     if not options:
         raise InputError(f"{where}: choice is empty; list at least one option")
+    if len(options) > MAX_OPTIONS:
+        raise InputError(f"{where}: choice has {len(options):,} options; {MAX_OPTIONS:,} are the most")
     seen: dict[Any, Any] = {}
     for option in options:
         frozen = freeze(option)

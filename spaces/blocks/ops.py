@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spaces.checks import is_integer
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -60,10 +62,10 @@ def as_pair(value: Pair) -> tuple[int, int]:
     Raises:
         ValueError: it is neither.
     """
-    if isinstance(value, int):
+    if is_integer(value):
         return value, value
-    pair = tuple(value)
-    if len(pair) != 2 or not all(isinstance(side, int) for side in pair):
+    pair = () if isinstance(value, bool) else tuple(value)
+    if len(pair) != 2 or not all(map(is_integer, pair)):
         raise ValueError(f"a whole number or a pair of them is needed, not {value!r}")
     return pair
 
