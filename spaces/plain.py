@@ -54,7 +54,7 @@ class _Loader(get_yaml_loader()):  # type: ignore[misc]
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self.anchors and event.anchor not in self._sizes:
                 raise _refusal(event, f"the alias *{event.anchor} stands inside what it refers to")
-            self._num_nodes += self._sizes.get(event.anchor, 0)
+            self._num_nodes += self._sizes.get(str(event.anchor), 0)
         self._num_nodes += 1
         if self._num_nodes > MAX_NODES:
             raise _refusal(event, f"more than {MAX_NODES:,} values, aliases written out, are too many")
@@ -134,7 +134,9 @@ def _read(path: Path) -> str:
     except ValueError as error:  # a NUL in the path
         raise InputError(f"{str(path)!r}: not a readable YAML file: {error}") from error
     if not stat.S_ISREG(mode):
-        raise InputError(f"{path}: a YAML file is needed; this is a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
+        raise InputError(
+            f"{path}: a YAML file is needed; this is a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}"
+        )
     if len(data) > MAX_BYTES:
         raise InputError(f"{path}: the file is larger than {MAX_BYTES:,} bytes, the most that a YAML file may have")
     try:
@@ -188,7 +190,9 @@ def _items(value: dict[Any, Any] | list[Any] | tuple[Any, ...], where: str) -> I
         return
     for key, inner in value.items():
         if not isinstance(key, str | float | int) or (isinstance(key, int) and abs(key) > MAX_INTEGER):
-            raise InputError(f"{where or 'top level'}: a key is a text or a number, not of the type {type(key).__name__}")
+            raise InputError(
+                f"{where or 'top level'}: a key is a text or a number, not of the type {type(key).__name__}"
+            )
         yield key, inner
 
 
@@ -201,7 +205,7 @@ def resolve(root: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: a reference that is more than a name, leads nowhere or in a circle, or writes out more than the limits allow.
     """
-    return _References(root).resolved(())  # type: ignore[no-any-return]
+    return _References(root).resolved(())
 
 
 class _References:

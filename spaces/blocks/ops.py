@@ -64,7 +64,7 @@ def as_pair(value: Pair) -> tuple[int, int]:
     """
     if is_integer(value):
         return value, value
-    pair = () if isinstance(value, bool) else tuple(value)
+    pair = (value,) if isinstance(value, int) else tuple(value)  # true is no number
     if len(pair) != 2 or not all(map(is_integer, pair)):
         raise ValueError(f"a whole number or a pair of them is needed, not {value!r}")
     return pair

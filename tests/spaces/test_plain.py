@@ -125,7 +125,7 @@ def test_a_reference_gives_a_copy() -> None:
 
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "${a${a}}", "${", "${}", "${b}", "${.....a}", "${a.b}", "${a[0]}"])
 def test_other_references_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="^x: "):
+    with pytest.raises(InputError, match=r"^x: "):
         resolve({"a": 1, "x": text})
 
 
