@@ -6,7 +6,9 @@ From Python, `search.modules.profile_module` does the same for any `nn.Module`.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table as RichTable
 
 from search.config import run_command
+from search.config.command_lines import setting
 from search.latency.bundle import write_bundle
 from search.latency.device import Device, in_words
 from search.latency.guidelines import GUIDELINES, NUM_BLOCKS, SCALES, SIDE, Guideline
@@ -93,8 +96,12 @@ def profile_network(config: dict[str, Any], device: Device | None, console: Cons
         console.print(profile.table())
 
 
-def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
+def chosen_network(config: dict[str, Any], image: Mapping[str, Any] | None = None) -> tuple[str, Architecture]:
     """The network that a config names, or describes in a file.
+
+    Args:
+        config: a command's.
+        image: `in_channels`, `num_classes` and `resolution` where a description states none.
 
     Returns:
         (its name or its file's, the architecture).
@@ -109,13 +116,17 @@ def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
         if not isinstance(path, str):
             raise InputError(f"architecture={path!r}: must be the path of a YAML file")
         check_file(path)
-        return Path(path).stem, decode(read_yaml(Path(path)), path)
+        return Path(path).stem, decode(_made_for(image, read_yaml(Path(path))), path)
     if description is None:
         raise InputError(
             "network must be given: network=NAME, as network=mobilenet_v2, or architecture=PATH, or space=NAME"
         )
     name = config["choices"]["network"]
-    return name, decode(description, f"network '{name}'")
+    return name, decode(_made_for(image, description), f"network '{name}'")
+
+
+def _made_for(image: Mapping[str, Any] | None, description: dict[str, Any]) -> dict[str, Any]:
+    return {**description, **{key: value for key, value in (image or {}).items() if description.get(key) is None}}
 
 
 def check_file(path: str) -> None:
@@ -218,16 +229,17 @@ def bundle(config: dict[str, Any], device: Device | None, console: Console) -> N
     with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=len(keys) + len(networks))
         size = write_bundle(path, device, keys, networks, lambda done: bar.update(task, completed=done))
+    table = f"{path.stem}.csv"
     use = (
-        f"search with device.table={path.stem}.csv"
+        f"search with {shlex.quote(setting('device.table', table))}"
         if keys
-        else f"enter it: python -m search.report study=NAME measured={path.stem}.csv"
+        else f"enter it: python -m search.report study=NAME {shlex.quote(setting('measured', table))}"
     )
     console.print(
         f"{path} holds {len(keys)} blocks and {len(networks)} networks, {size / 1e3:,.0f} kB.\n"
         "On the device, with Python 3.9 or newer: pip install numpy onnxruntime\n"
-        f"  python {path.name} --threads {device.threads}\n"
-        f"Copy {path.stem}.csv back, and {use}",
+        f"  python {shlex.quote(path.name)} --threads {device.threads}\n"
+        f"Copy {table} back, and {use}",
         highlight=False,
         soft_wrap=True,
     )

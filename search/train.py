@@ -20,7 +20,7 @@ from rich.progress import Progress as ProgressBar
 
 from search.backends.base import ACCELERATORS, choose_device
 from search.config import run_command
-from search.config.command_lines import export_command, written
+from search.config.command_lines import export_command, setting
 from search.data import Data, join_training, load, load_test
 from search.evaluation.trained_folder import (
     CARD,
@@ -113,9 +113,9 @@ def command_again(folder: Path, arguments: Sequence[str]) -> str:
     """The command that was given, its network taken from the folder: the file that was named may hold another by then."""
     kept = [argument for argument in arguments if not argument.startswith(("architecture=", "folder="))]
     if len(kept) < len(arguments):
-        network, where = (written(str(shown_path(path))) for path in (folder / NETWORK, folder))
+        network, where = (str(shown_path(path)) for path in (folder / NETWORK, folder))
         named = any(argument.startswith("architecture=") for argument in arguments)
-        kept = [*([f"architecture={network}"] if named else []), *kept, f"folder={where}"]
+        kept = [*([setting("architecture", network)] if named else []), *kept, setting("folder", where)]
     return shlex.join(["python", "-m", "search.train", *kept])
 
 
@@ -145,6 +145,8 @@ def read_accelerator(name: Any) -> str:
 def read_network(config: Mapping[str, Any], data: Data) -> tuple[str, Architecture]:
     """The network to train, with its name; one of the literature is given the channels and classes of the data.
 
+    What a description leaves to the data, such as its resolution, is the data's.
+
     Raises:
         InputError: none or two are given, it cannot be built, or it is made for other images.
     """
@@ -155,7 +157,8 @@ def read_network(config: Mapping[str, Any], data: Data) -> tuple[str, Architectu
     adapted = dict(config)
     if config.get("network") is not None:
         adapted["network"] = {**config["network"], "in_channels": data.in_channels, "num_classes": data.num_classes}
-    name, architecture = chosen_network(adapted)
+    image = {"in_channels": data.in_channels, "num_classes": data.num_classes, "resolution": data.resolution}
+    name, architecture = chosen_network(adapted, image)
     for what, its, given in (
         ("channels", architecture.in_channels, data.in_channels),
         ("classes", architecture.num_classes, data.num_classes),

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from spaces.architecture import Architecture
 from spaces.blocks.ops import Size
 from spaces.costs import build_block, input_sizes, layer_costs
+from spaces.errors import InputError
+
+MAX_PARAMS = 2**30
+"""The most parameters that are built, 4.3 GB in float32; the literature's networks reach 192 million. Any number is priced."""
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -17,11 +21,15 @@ def build(architecture: Architecture) -> nn.Module:
     A chain of layers is an `nn.Sequential`; a network in which some layer reads others than the one before it is a `Graph`.
 
     Raises:
-        InputError: a stride or a kernel leaves a side below one pixel.
+        InputError: a stride or a kernel leaves a side below one pixel, or there are too many parameters to build.
     """
+    costs = layer_costs(architecture)
+    params = sum(cost.params for cost in costs)
+    if params > MAX_PARAMS:
+        raise InputError(f"the network has {params:,} parameters; {MAX_PARAMS:,} are the most that can be built")
     sizes: list[Size] = [architecture.resolution]
     blocks = []
-    for position, (layer, layer_cost) in enumerate(zip(architecture.layers, layer_costs(architecture), strict=True)):
+    for position, (layer, layer_cost) in enumerate(zip(architecture.layers, costs, strict=True)):
         blocks.append(build_block(layer, input_sizes(layer, position, sizes)))
         sizes.append(layer_cost.size)
     inputs = [layer.inputs for layer in architecture.layers]

@@ -4,9 +4,16 @@ import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MAX_LENGTH = 4000
+
 
 class InputError(ValueError):
     """A user's mistake: what is wrong, where, the value, and what would be right."""
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _MAX_LENGTH:  # a value that is quoted may be a whole file
+            message = f"{message[: _MAX_LENGTH - 500]} ... {message[-400:]}"
+        super().__init__(message)
 
 
 BLOCK_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

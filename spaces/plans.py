@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -163,9 +164,24 @@ def _canonical(block: str, options: dict[str, Any], activation: Any, where: str)
             raise InputError(f"{where}: block '{block}' calls an option '{name}', which is a word of the layer itself")
         if default is inspect.Parameter.empty and name not in options:
             raise InputError(f"{where}: block '{block}' needs the option '{name}'")
+    _check_switches(block, options, where)
     if activation is not None and "activation" in known:
         options = {"activation": activation, **options}
     return _without_defaults(block, ((name, freeze(value)) for name, value in options.items()))
+
+
+def _check_switches(block: str, options: Mapping[str, Any], where: str) -> None:
+    """Refuses true and false for a number, and a number for true and false, as the block's annotations have it."""
+    made_by: Any = BLOCKS[block]
+    for parameter in _parameters(made_by):
+        value = options.get(parameter.name)
+        if not isinstance(value, bool | int | float):
+            continue
+        kinds = set(re.findall(r"\w+", str(parameter.annotation))) - {"class", "None"}
+        if isinstance(value, bool) and "bool" not in kinds and kinds & {"int", "float", "Pair"}:
+            raise InputError(f"{where}: {parameter.name} of block '{block}' is a number; got {value!r}")
+        if not isinstance(value, bool) and kinds == {"bool"}:
+            raise InputError(f"{where}: {parameter.name} of block '{block}' is true or false; got {value!r}")
 
 
 def _without_defaults(block: str, options: Any) -> Options:

@@ -19,36 +19,26 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
-from search.config.overrides import Override, apply, check_study_name, default_study_name, read_jobs
+from search.config.overrides import (
+    PATH_KEYS,
+    PATH_LISTS,
+    Override,
+    apply,
+    check_study_name,
+    default_study_name,
+    read_jobs,
+)
 from search.config.refusals import check_place, drop_unwritten_output, refusals, say_error
 from search.system.secrets import hide_in_url, hide_password
 from search.system.signals import interruptible
 from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
-from spaces.reference import refuse_resolvers
+from spaces.plain import check_plain, resolve
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
-
-PATH_KEYS = (
-    "results_dir",
-    "data.path",
-    "device.table",
-    "architecture",
-    "folder",
-    "output",
-    "page",
-    "bundle",
-    "measured",
-)
-"""Keys that hold a path: relative ones are meant from the current directory and made absolute."""
-
-PATH_LISTS = ("enqueue", "warm_start")
-"""Keys that hold a list of names and paths."""
 
 T = TypeVar("T")
 
@@ -266,6 +256,7 @@ def _compose_job(overrides: Sequence[Override], files: ConfigFiles) -> dict[str,
             options = ", ".join(files.groups[group])
             raise InputError(f"'{override.text}': no {group} is chosen; choose one by {group}=NAME ({options})")
         apply(config, _as_parameter(override, config))
+    check_plain(config)
     config["choices"] = {group: name for group, name in chosen.items() if name is not None}
     if "study" in config and config["study"] is None and {"space", "data"} <= config["choices"].keys():
         config["study"] = default_study_name(config["choices"]["space"], config["choices"]["data"], overrides)
@@ -300,16 +291,10 @@ def _check_choice(choice: Override, files: ConfigFiles) -> None:
 
 def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
     """The config with every interpolation replaced by the value it names, and every path made absolute."""
-    refuse_resolvers(raw)
-    try:
-        config = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from error
-    except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise InputError("config: interpolations ${...} lead in a circle") from error
-    assert isinstance(config, dict)
+    missing = _missing(raw)
+    if missing is not None:
+        raise InputError(f"{missing} must be given: {missing}=...")
+    config = resolve(raw)
     result: dict[str, Any] = {str(key): value for key, value in config.items()}
     for key in PATH_KEYS:
         *groups, last = key.split(".")
@@ -322,11 +307,21 @@ def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
             if isinstance(node.get(last), str) and node[last]:
                 node[last] = os.path.abspath(os.path.expanduser(node[last]))
     for key in PATH_LISTS:
-        if isinstance(result.get(key), list):
-            result[key] = [os.path.abspath(os.path.expanduser(i)) if _is_path(i) else i for i in result[key]]
+        items = [result[key]] if isinstance(result.get(key), str) else result.get(key)
+        if isinstance(items, list):
+            result[key] = [os.path.abspath(os.path.expanduser(i)) if _is_path(i) else i for i in items]
     if result.get("study") is not None:
         check_study_name(result["study"])
     return result
+
+
+def _missing(data: Any, where: str = "") -> str | None:
+    """The first key that a file leaves to the command line, as `???`."""
+    if data == "???":
+        return where
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    found = (_missing(inner, f"{where}.{key}" if where else str(key)) for key, inner in items)
+    return next((place for place in found if place is not None), None)
 
 
 def _is_path(item: object) -> bool:

@@ -7,6 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from search.config.overrides import PATH_KEYS, TEXT_KEYS
 from search.system.secrets import without_password
 from spaces.reference import CONF, read_yaml
 
@@ -16,9 +19,9 @@ _FILES = {"digits": "digits", "hub": "cifar10", "folder": "folder", "parquet": "
 
 def report_command(study: str, results_dir: str, storage: str | None) -> str:
     """The command that writes a study's tables, front and page."""
-    arguments = [f"study={written(study)}", f"results_dir={written(results_dir)}"]
+    arguments = [setting("study", study), setting("results_dir", results_dir)]
     if storage is not None:
-        arguments.append(f"storage={written(without_password(storage))}")
+        arguments.append(setting("storage", without_password(storage)))
     return shlex.join(["python", "-m", "search.report", *arguments])
 
 
@@ -31,10 +34,10 @@ def train_command(architecture: str, folder: str, config: Mapping[str, Any], dec
         config: the study's, as it stands in the storage.
         decisions: of the network's trial; its hyperparameters, all but the number of epochs, go with it.
     """
-    arguments = [f"architecture={written(architecture)}", *_data_arguments(config), "train=long", *_settings(decisions)]
+    arguments = [setting("architecture", architecture), *_data_arguments(config), "train=long", *_settings(decisions)]
     if config.get("imports"):
-        arguments.append(f"imports={written(config['imports'])}")
-    return shlex.join(["python", "-m", "search.train", *arguments, f"folder={written(folder)}"])
+        arguments.append(setting("imports", config["imports"]))
+    return shlex.join(["python", "-m", "search.train", *arguments, setting("folder", folder)])
 
 
 def hyperparameters(decisions: Mapping[str, Any]) -> str:
@@ -44,13 +47,24 @@ def hyperparameters(decisions: Mapping[str, Any]) -> str:
 
 def _settings(decisions: Mapping[str, Any]) -> list[str]:
     found = {k: v for k, v in decisions.items() if k.startswith("train.") and k != "train.epochs" and v is not None}
-    return [f"{key}={written(value)}" for key, value in found.items()]
+    return [setting(key, value) for key, value in found.items()]
 
 
 def export_command(folder: str, imports: Sequence[str] = ()) -> str:
     """The command that exports what `train_command` left in a folder; `imports` are the modules that brought its blocks."""
-    modules = [f"imports={written(imports)}"] if imports else []
-    return shlex.join(["python", "-m", "search.export", f"folder={written(folder)}", *modules])
+    modules = [setting("imports", imports)] if imports else []
+    return shlex.join(["python", "-m", "search.export", setting("folder", folder), *modules])
+
+
+def setting(key: str, value: Any) -> str:
+    """The argument that gives a key a value, before it is quoted for a shell."""
+    if key not in TEXT_KEYS or not isinstance(value, str):
+        return f"{key}={written(value)}"
+    if key in PATH_KEYS and (value.startswith("~") or value == "???"):  # no home and no missing value, but a name
+        value = f"./{value}"
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no reference to another value
+    needs_quotes = text.lower() == "null" or (text[:1] in ("'", '"') and text[-1:] == text[:1])
+    return f"{key}={_in_quotes(text) if needs_quotes else text}"
 
 
 def written(value: Any) -> str:
@@ -63,8 +77,11 @@ def written(value: Any) -> str:
         return repr(value)
     is_word = re.fullmatch(r"[A-Za-z_./~][\w./~+-]*", value)
     is_plain = is_word and value.lower() not in ("null", "true", "false", "nan", "inf")
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return value if is_plain else f"'{escaped}'"
+    return value if is_plain else _in_quotes(value)
+
+
+def _in_quotes(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _data_arguments(config: Mapping[str, Any]) -> list[str]:
@@ -75,4 +92,4 @@ def _data_arguments(config: Mapping[str, Any]) -> list[str]:
         name = _FILES[settings["source"]]
     usual = read_yaml(CONF / "data" / f"{name}.yaml")
     given = {key: value for key, value in settings.items() if key not in usual or usual[key] != value}
-    return [f"data={name}", *(f"{'' if k in usual else '+'}data.{k}={written(v)}" for k, v in given.items())]
+    return [f"data={name}", *(f"{'' if k in usual else '+'}{setting(f'data.{k}', v)}" for k, v in given.items())]

@@ -1,5 +1,6 @@
 """The closing words of a search: what it found, where that is, and what to do next."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search.config.command_lines import setting
 from search.latency.device import in_words
 from search.reporting.tables import (
     StudyInfo,
@@ -180,11 +182,12 @@ def measure_there(info: StudyInfo, folder: Path) -> list[str]:
         return [
             f"python -m search.profile architecture=FILE device={runtime}, there, for each file of {folder / 'front'}"
         ]
-    settings = " ".join(f"device.{name}={info.device[name]}" for name in ("batch", "dtype"))
+    bundle = [setting("architecture", str(folder / "front")), "bundle=front.pyz", "device=onnxruntime"]
+    settings = [f"device.{name}={info.device[name]}" for name in ("batch", "dtype")]
     return [
-        f"python -m search.profile architecture={folder / 'front'} bundle=front.pyz device=onnxruntime {settings}",
+        shlex.join(["python", "-m", "search.profile", *bundle, *settings]),
         f"python front.pyz --threads {threads}, there; it leaves front.csv, to be copied back",
-        f"python -m search.report study={info.name} measured=front.csv",
+        shlex.join(["python", "-m", "search.report", setting("study", info.name), "measured=front.csv"]),
     ]
 
 

@@ -113,7 +113,7 @@ def run(config: RunConfig) -> int:
         if study.stopped_early is not None:
             console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
         exhausted = study.stopped_early is not None and not interrupted
-        _report(config, study, folder, console, EXHAUSTED if exhausted else _next_command(config.trials, interrupted))
+        _report(config, study, folder, console, EXHAUSTED if exhausted else _next_command(study, interrupted))
     if interrupted:
         raise KeyboardInterrupt
     return 0
@@ -405,11 +405,12 @@ def compare(configs: Sequence[RunConfig]) -> None:
     make_console().print(sweep_summary(frame, str(place)))
 
 
-def _next_command(trials: int, interrupted: bool) -> str:
-    """The command that goes on: the same after an interruption, else one for more trials."""
+def _next_command(study: Study, interrupted: bool) -> str:
+    """The command that goes on: the same after an interruption, else one for more trials than the study has."""
     arguments = sys.argv[1:]
     if not interrupted:
-        arguments = [*(a for a in arguments if not a.startswith("trials=")), f"trials={2 * trials}"]
+        more = 2 * max(study.trials, study.num_done)
+        arguments = [*(a for a in arguments if not a.startswith("trials=")), f"trials={more}"]
     command = shlex.join(["python", "-m", "search.run", *map(without_password, arguments)])
     return f"the same command again; it goes on where it was stopped ({command})" if interrupted else command
 

@@ -17,6 +17,7 @@ import torch
 from search.trials.reader import read_trials
 from search.trials.writer import enqueue_network
 from spaces import Architecture, InputError, SearchSpace, build, decode, network, networks
+from spaces.decoding import resolution_of
 from spaces.errors import did_you_mean
 from spaces.recognition import recognise
 from spaces.reference import read_yaml
@@ -73,7 +74,7 @@ def _maker(
     if Path(entry).suffix in (".yaml", ".yml") or "/" in entry:
         description = read_yaml(Path(entry))
         own = description.get("resolution")
-        stated = (own, own) if isinstance(own, int) else None if own is None else (own[0], own[1])
+        stated = None if own is None else resolution_of(description, entry)
         return lambda size: decode({**description, **image, "resolution": list(size)}, entry), stated
     if entry not in networks():
         hint = did_you_mean(entry, networks())

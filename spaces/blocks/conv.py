@@ -12,6 +12,7 @@ from spaces.blocks.ops import (
     SymmetricPad2d,
     activate,
     activation_params,
+    check_repeated,
     conv_cost,
     conv_norm_act,
     strided,
@@ -262,6 +263,7 @@ class LocalResponseNorm(nn.Module):
     ) -> None:
         super().__init__()
         _check_plain("local_response_norm", in_channels, out_channels, stride)
+        check_repeated("window", window)  # PyTorch pads the channels by it
         self.window, self.alpha, self.beta, self.bias = window, alpha, beta, bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -281,6 +283,7 @@ class LocalResponseNorm(nn.Module):
         bias: float = 2.0,
     ) -> Cost:
         """No multiply-adds, no parameters."""
+        check_repeated("window", window)
         return Cost(0, 0, size)
 
 

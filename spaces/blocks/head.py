@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Size, activate, activation_params
+from spaces.blocks.ops import Cost, Size, activate, activation_params, check_repeated
+
+MAX_BINS = 160**2
+"""The most pooled values of one channel; VGG's head pools 7 x 7."""
 
 POOLS = ("avg", "max", "pyramid")
 
@@ -122,6 +125,7 @@ class Head(nn.Module):
     def _check(
         features: int, out_channels: int, stride: int, pool: str | None, hidden: Sequence[int], linear: bool
     ) -> None:
+        check_repeated("number of hidden layers", len(hidden))
         if out_channels < 1:
             raise ValueError(f"a head needs at least one class, not {out_channels}")
         if stride != 1:
@@ -157,6 +161,7 @@ class Head(nn.Module):
         linear: bool = True,
     ) -> Cost:
         """One multiply-add a weight, once per image."""
+        check_repeated("number of hidden layers", len(hidden))
         if not linear:
             return Cost(0, 0, size if pool is None else (1, 1))
         features = in_channels * _bins(pool, pool_size, levels)
@@ -178,9 +183,12 @@ class Head(nn.Module):
 
 def _bins(pool: str | None, pool_size: int, levels: Sequence[int]) -> int:
     """Pooled values of one channel."""
-    if pool == "pyramid":
-        return sum(level * level for level in levels)
-    return 1 if pool is None else pool_size * pool_size
+    if pool is None:
+        return 1
+    sides = levels if pool == "pyramid" else [pool_size]
+    bins = sum(side * side for side in sides)
+    check_repeated("number of pooled bins", bins, MAX_BINS)
+    return bins
 
 
 def _make_pool(pool: str | None, pool_size: int, levels: Sequence[int]) -> nn.Module:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spaces.checks import is_integer
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -60,10 +62,10 @@ def as_pair(value: Pair) -> tuple[int, int]:
     Raises:
         ValueError: it is neither.
     """
-    if isinstance(value, int):
+    if is_integer(value):
         return value, value
-    pair = tuple(value)
-    if len(pair) != 2 or not all(isinstance(side, int) for side in pair):
+    pair = (value,) if isinstance(value, int) else tuple(value)  # true is no number
+    if len(pair) != 2 or not all(map(is_integer, pair)):
         raise ValueError(f"a whole number or a pair of them is needed, not {value!r}")
     return pair
 
@@ -78,6 +80,20 @@ def kernel_sides(kernel_size: Pair) -> tuple[int, int]:
     if min(sides) < 1:
         raise ValueError(f"kernel_size must be at least 1, not {kernel_size}")
     return sides
+
+
+MAX_REPEATED = 200
+"""The most times that a block repeats something inside it, such as stacked layers."""
+
+
+def check_repeated(name: str, times: int, most: int = MAX_REPEATED) -> None:
+    """Refuses an option that would make a block of more parts than any code goes through in seconds.
+
+    Raises:
+        ValueError: `times` exceeds `most`.
+    """
+    if times > most:
+        raise ValueError(f"{name} {times:,} is too large; {most:,} is the most")
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:

@@ -9,7 +9,17 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Pair, Size, activate, activation_params, conv2d, conv_cost, conv_norm_act
+from spaces.blocks.ops import (
+    Cost,
+    Pair,
+    Size,
+    activate,
+    activation_params,
+    check_repeated,
+    conv2d,
+    conv_cost,
+    conv_norm_act,
+)
 
 
 class SeparableConv(nn.Module):
@@ -124,6 +134,7 @@ def conv_widths(in_channels: int, out_channels: int, convs: int, widen: str) -> 
         raise ValueError(f"unknown widen '{widen}'; valid: first, last")
     if convs < 1:
         raise ValueError(f"a unit has at least 1 separable convolution, not {convs}")
+    check_repeated("convs", convs)
     inner = out_channels if widen == "first" else in_channels
     widths = [in_channels, *[inner] * (convs - 1), out_channels]
     return list(pairwise(widths))

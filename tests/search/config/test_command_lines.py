@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search.config import compose
-from search.config.command_lines import export_command, train_command, written
+from search.config.command_lines import export_command, report_command, setting, train_command, written
 from search.config.overrides import read_jobs
 
 
@@ -63,7 +64,7 @@ def test_export_names_the_folder() -> None:
 
 
 NUMBERS = [7, 0.1, 1e-05, True, None]
-TEXTS = ["plain", "null", "True", "7", "1e3", "a,b", "it's", "a\\'b", "[x]", "{a: 1}", "${x}", "é", " "]
+TEXTS = ["a\\b", "a\\", "plain", "null", "True", "7", "1e3", "a,b", "it's", "a\\'b", "[x]", "{a: 1}", "${x}", "é", " "]
 
 
 @pytest.mark.parametrize("value", [*NUMBERS, *TEXTS, [1, "a b", None], []])
@@ -71,3 +72,70 @@ def test_values_are_read_back(value: Any) -> None:
     [[override]] = read_jobs([f"train.x={written(value)}"], {}, sweep=False)
     assert override.value == value
     assert type(override.value) is type(value)
+
+
+PATHS = [
+    "/my (old) [2]/x",
+    "/a b",
+    "it's",
+    "'q'",
+    '"q"',
+    '"',
+    "'",
+    "/x{1,2}",
+    "a=b",
+    "a,b",
+    "$HOME",
+    "${x}",
+    "\\${x}",
+    "${",
+]
+PATHS += [
+    "#c",
+    "-x",
+    "~x",
+    "~/x",
+    "é",
+    "C:\\x\\",
+    "a\\'b",
+    "null",
+    "7",
+    "true",
+    "1e3",
+    "[a]",
+    "[a, b]",
+    "{a: b}",
+    "a\nb",
+]
+PATHS += [
+    "choice(a,b)",
+    "range(1,3)",
+    " lead",
+    "trail ",
+    "!x",
+    "a;b",
+    "a&b|c",
+    "<x>",
+    "*",
+    "?",
+    "`x`",
+    "(",
+    ")",
+    "[",
+    "???",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_printed_commands_name_every_path(path: str) -> None:
+    meant = str(Path.cwd() / path)
+    [study] = compose(["data=folder", setting("data.path", path)])
+    config = composed(train_command(path, path, study, {}), "train")
+    assert (config["architecture"], config["folder"], config["data"]["path"]) == (meant, meant, meant)
+    assert composed(export_command(path), "export")["folder"] == meant
+    assert composed(report_command("s", path, None), "report")["results_dir"] == meant
+
+
+@pytest.mark.parametrize("name", ["my (old)", "a=b", "it's", "null", "[1]", "2024", "a, b", "'x'"])
+def test_printed_commands_name_every_study(name: str) -> None:
+    assert composed(report_command(name, "results", None), "report")["study"] == name

@@ -220,7 +220,7 @@ def test_mistake_is_one_sentence(conf: Path, argv: list[str], words: list[str]) 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("layers: [{block: conv}", ["mine.yaml, line", "not valid YAML"]),
+        ("layers: [{block: conv}", ["mine.yaml, line", "not a readable YAML file"]),
         ("layers: []\nlayers: []", ["mine.yaml, line 2", "duplicate key"]),
         ("layers: !!python/object/apply:os.getcwd []", ["mine.yaml, line 1", "python/object/apply"]),
         ("[1, 2]", ["space/mine.yaml", "mapping"]),
@@ -576,3 +576,96 @@ def test_files_are_found_from_a_hostile_directory(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(CONF.parent)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("40\n", "")
+
+
+ALIASES = "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["space.x=" + "[" * 5000], "50 deep"),
+        (["space.x=" + "[" * 5000 + "]" * 5000], "50 deep"),
+        (["space.x=" + "{a: " * 60 + "1" + "}" * 60], "50 deep"),
+        (["space." + "a." * 500 + "a=1"], "50 deep"),
+        (["seed=" + "9" * 6000], "that many digits"),
+        (["space.layers.0.channels=" + "9" * 30], "space.layers.0.channels: a whole number beyond 64 bits"),
+        (["space.layers." + "9" * 6000 + ".repeat=1"], "(0 to 1)"),
+        (["space.x=${space.x}"], "space.x: references ${...} lead in a circle"),
+        (["space.a=[${space.b}, ${space.b}]", "space.b=${space.a}"], "circle"),
+        (["-m", "seed=range(1000000000)"], "1,000 jobs at most"),
+        (["-m", "seed=shuffle(range(1000000000))"], "1,000 jobs at most"),
+        (["-m", "seed=range(0, 1, 0)"], "1,000 jobs at most"),
+        (["-m", "seed=range(50)", "trials=range(1,50)"], "-m: 2,450 jobs are too many"),
+    ],
+)
+def test_what_grows_without_end_is_refused(conf: Path, argv: list[str], words: str) -> None:
+    assert words in mistake(conf, *argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("layers: " + "[" * 5000 + "]" * 5000, "50 deep"),
+        ("layers: &a [*a]", "alias *a"),
+        (ALIASES, "too many"),
+        ("x: '" + "${" * 50_000 + "'", "1,000 characters"),
+        ("x: " + "9" * 6000, "6,000 characters"),
+        ("", "empty"),
+        ("layers: !!set {1}", "type set"),
+    ],
+)
+def test_own_files_are_bounded_before_hydra_reads_them(conf: Path, text: str, words: str) -> None:
+    write(Path.cwd(), {"space/mine": text})
+    message = mistake(conf, "--config-dir", ".", "space=mine")
+    assert "mine.yaml" in message
+    assert words in message
+
+
+def test_own_folder_may_have_any_name(conf: Path) -> None:
+    folder = Path.cwd() / "my 'own' (old) [2], {x}=${y}"
+    write(folder, {"space/mine": FILES["space/plain"]})
+    assert one(conf, "--config-dir", str(folder), "space=mine")["space"]["layers"][0]["channels"] == 8
+
+
+NAMES = [
+    "a (b) [2]",
+    "{x}",
+    "it's",
+    "'",
+    '"',
+    "a, b",
+    "a=b",
+    "$HOME",
+    "#1",
+    "-x",
+    "é",
+    "b\\c",
+    "null!",
+    "[x]y",
+    "1e3",
+    "(",
+    "]",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_taken_as_typed(conf: Path, name: str) -> None:
+    config = one(conf, f"results_dir={name}", "data=folder", f"data.path=/photos/{name}/x")
+    assert config["results_dir"] == f"{Path.cwd()}/{name}"
+    assert config["data"]["path"] == f"/photos/{name}/x"
+
+
+def test_paths_in_lists_are_taken_as_typed() -> None:
+    enqueue = "[mobilenet_v2, /a (b)/it's [2].yaml, '/x, y.yaml', {z}.yaml]"
+    [config] = compose([f"enqueue={enqueue}", "warm_start=[2024, /s(1)]"])
+    assert config["enqueue"] == ["mobilenet_v2", "/a (b)/it's [2].yaml", "/x, y.yaml", f"{Path.cwd()}/{{z}}.yaml"]
+    assert config["warm_start"] == ["2024", "/s(1)"]
+    [config] = compose(["enqueue=mine (1).yaml", "warm_start=[]"])
+    assert (config["enqueue"], config["warm_start"]) == ([f"{Path.cwd()}/mine (1).yaml"], [])
+
+
+def test_a_path_is_swept_over_still() -> None:
+    jobs = read_jobs(["data.path=/a,/b"], {}, sweep=True)
+    assert [override.value for [override] in jobs] == ["/a", "/b"]
+    assert compose(["-m", "data=folder", "data.path=/a (1)"])[0]["data"]["path"] == "/a (1)"

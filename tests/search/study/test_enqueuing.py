@@ -146,3 +146,13 @@ def test_networks_are_made_for_the_images(tmp_path: Path) -> None:
 def test_what_is_no_network_of_the_images_is_refused(entry: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_networks([entry], **IMAGE)
+
+
+@pytest.mark.parametrize("resolution", ["big", [32], {"a": 1}, [32, "x"], True])
+def test_a_files_resolution_that_is_none_is_named(tmp_path: Path, resolution: Any) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({**OWN, "resolution": resolution}))
+    with pytest.raises(
+        InputError, match=r"^enqueue: .*own\.yaml: resolution is one side in pixels or \[height, width\]"
+    ):
+        read_networks([str(path)], **IMAGE)
