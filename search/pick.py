@@ -14,6 +14,7 @@ from rich.console import Console
 
 from search.config import run_command
 from search.config.command_lines import train_command
+from search.objective.costs import Cost
 from search.objective.reward import Objective
 from search.report import network_file
 from search.reporting.console import make_console
@@ -27,8 +28,8 @@ from spaces import Architecture, InputError
 from spaces.checks import is_number
 from spaces.errors import did_you_mean
 
-BUDGETS = ("flops", "params", "latency_ms", "activation_bytes")
-"""The costs that can be given a budget, as max_<cost>."""
+BUDGET = "max_"
+"""Opens the keys of budgets: max_<cost>, of any cost that the study knows."""
 ORDERS = ("accuracy", "reward")
 
 EXAMPLES = [
@@ -77,7 +78,7 @@ def pick(config: dict[str, Any]) -> None:
         raise InputError(f"output: cannot write {path}: {error.strerror}; choose another by output=PATH") from error
     title = f"{study.name}, trial {best.number}"
     console.print(Profile.of(title, architecture).table())
-    console.print(f"Trial {best.number}: {_in_words(best, objective)}.", highlight=False)
+    console.print(f"Trial {best.number}: {_in_words(best, objective, study.info.costs)}.", highlight=False)
     shown = os.path.relpath(path)
     console.print(f"Written to {shown}", highlight=False, markup=False, soft_wrap=True)
     if {"choices", "data"} <= study.config.keys():  # a study driven from Python does not say what its images are
@@ -93,13 +94,12 @@ def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:
         InputError: one is no number above 0.
     """
     budgets = {}
-    for name in BUDGETS:
-        value = config[f"max_{name}"]
-        if value is None:
+    for key, value in config.items():
+        if not key.startswith(BUDGET) or value is None:
             continue
         if not (is_number(value) and value > 0):
-            raise InputError(f"max_{name}={value}: must be a number above 0, or null for no budget")
-        budgets[name] = float(value)
+            raise InputError(f"{key}={value}: must be a number above 0, or null for no budget")
+        budgets[key.removeprefix(BUDGET)] = float(value)
     return budgets
 
 
@@ -126,7 +126,7 @@ def read_objective(study: StoredStudy, given: Mapping[str, Any]) -> Objective:
     Raises:
         InputError: a value that no objective can have, or a cost that is not known of the study.
     """
-    objective = Objective.from_config({**study.config["objective"], **given})
+    objective = Objective.from_config({**study.config["objective"], **given}, names=tuple(study.info.costs))
     if objective.cost not in study.costs:
         raise InputError(
             f"objective.cost: the study '{study.name}' knows no {objective.cost}; valid: {', '.join(study.costs)}"
@@ -154,17 +154,21 @@ def choose(
             f"the study '{study.name}' has no complete trial yet (of {count}); pick when it has, or search.run goes on with it"
         )
     for name in budgets:
-        if not any(name in one.costs for one in everyone):
+        if name not in study.costs:
             raise InputError(
-                f"max_{name}: the study '{study.name}' knows no {name}; it does where it was run with a device, as "
-                f"search.run device=onnxruntime; known are {', '.join(n for n in BUDGETS if n in everyone[0].costs)}"
+                f"max_{name}: the study '{study.name}' knows no {name}{_why_unknown(name)}; known are {', '.join(study.costs)}"
             )
+    cost = study.info.objective.cost if objective is None else objective.cost
+    everyone = [one for one in everyone if {cost, *budgets} <= one.costs.keys()]
+    if not everyone:
+        raise InputError(
+            f"the study '{study.name}' has no complete trial of which {', '.join({cost, *budgets})} are known"
+        )
     within = [one for one in everyone if excess(one, budgets) <= 1]
     if not within:
         raise InputError(_nearest(min(everyone, key=lambda one: excess(one, budgets)), budgets))
-    cost = study.info.objective.cost if objective is None else objective.cost
     if objective is not None and not any(_worth(one, objective) > 0 for one in within):
-        raise InputError(_out_of_reach(min(within, key=lambda one: one.costs[cost]), objective))
+        raise InputError(_out_of_reach(min(within, key=lambda one: one.costs[cost]), objective, study.info.costs[cost]))
     refusals = []
     for one in sorted(within, key=lambda one: (-_worth(one, objective), one.costs[cost], one.number)):
         try:
@@ -177,6 +181,10 @@ def choose(
             continue
         return one, architecture
     raise InputError(f"none of the {len(within)} networks within the budgets builds any more; the best: {refusals[0]}")
+
+
+def _why_unknown(name: str) -> str:
+    return "; it does where it was run with a device, as search.run device=onnxruntime" * (name == "latency_ms")
 
 
 def candidates(study: StoredStudy) -> Iterator[Candidate]:
@@ -199,9 +207,11 @@ def excess(one: Candidate, budgets: Mapping[str, float]) -> float:
     return max((one.costs.get(name, float("inf")) / budget for name, budget in budgets.items()), default=0.0)
 
 
-def _in_words(one: Candidate, objective: Objective | None) -> str:
+def _in_words(one: Candidate, objective: Objective | None, words: Mapping[str, Cost]) -> str:
     said = [f"{percent(one.accuracy)} on the validation images{one.trainings}"]
-    said += [readable_cost(name, value) + one.latency * (name == "latency_ms") for name, value in one.costs.items()]
+    said += [
+        readable_cost(words[name], value) + one.latency * (name == "latency_ms") for name, value in one.costs.items()
+    ]
     if objective is not None:
         said.append(f"reward {_worth(one, objective):.4g}")
     return ", ".join(said)
@@ -220,8 +230,8 @@ def _nearest(one: Candidate, budgets: Mapping[str, float]) -> str:
     return f"no network of the study meets {asked}; the nearest is trial {one.number} ({percent(one.accuracy)}): {wanted} admits it"
 
 
-def _out_of_reach(one: Candidate, objective: Objective) -> str:
-    asked, enough = readable_cost(objective.cost, objective.target_range[1]), _rounded_up(one.costs[objective.cost])
+def _out_of_reach(one: Candidate, objective: Objective, words: Cost) -> str:
+    asked, enough = readable_cost(words, objective.target_range[1]), _rounded_up(one.costs[objective.cost])
     return (
         f"by=reward: every network costs more than the target, {asked}, where beta {objective.beta:g} leaves no reward; the "
         f"nearest is trial {one.number} ({percent(one.accuracy)}): objective.target={enough} admits it"

@@ -37,7 +37,7 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
     """
     record = read_record(study)
     trials, info = record.trials, record.info
-    costs = known_costs(trials)
+    costs = known_costs(trials, info.costs)
     write_tables(trials, folder, costs)
     fronts = [front(trials, cost) for cost in costs or ["flops"]]
     members = pd.concat(fronts).drop_duplicates("number").sort_values("number")

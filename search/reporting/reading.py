@@ -10,10 +10,13 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from search.objective.costs import BUILT_IN, Cost
 from search.objective.reward import Objective
 from search.reporting.record import Record
-from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, floats, trials_frame
+from search.reporting.tables import StudyInfo, floats, trials_frame
+from search.study.founding import COST_WORDS
 from search.study.study import measured_key
+from search.trials.columns import LEARNT_COLUMNS, TRIAL_COLUMNS
 from search.trials.confirmations import Confirmations
 from search.trials.integrity import defect
 from spaces.errors import InputError
@@ -37,10 +40,12 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     missing = [name for name in ("config", "reference", "decisions") if name not in attributes]
     if missing:
         raise InputError(f"the study '{study.study_name}' holds no {missing[0]}: it was not made by search.run")
-    rows = [_row(trial, attributes) for trial in study.get_trials(deepcopy=False)]
-    trials = trials_frame(rows, attributes["decisions"])
+    words = attributes.get(COST_WORDS, {})  # a study of version 0.1 stores none
+    costs = {**BUILT_IN, **{name: Cost(None, **words[name]) for name in words if name.isidentifier()}}
+    rows = [_row(trial, attributes, costs) for trial in study.get_trials(deepcopy=False)]
+    trials = trials_frame(rows, attributes["decisions"], costs)
     reference = attributes["reference"]
-    objective = Objective.from_config(attributes["config"]["objective"])
+    objective = Objective.from_config(attributes["config"]["objective"], names=tuple(costs))
     cost_range = tuple(reference["cost_range"][objective.cost])
     objective = objective.resolve(cost_range)
     if "accuracy_mean" in trials:
@@ -54,6 +59,7 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
         reference["chance"],
         device.get("identity", {}),
         device.get("is_here", True),
+        costs,
     )
 
 
@@ -78,13 +84,13 @@ def read_record(study: optuna.Study) -> Record:
     return Record(trials, info, study.user_attrs["config"], architectures, curves, spans)
 
 
-def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:
+def _row(trial: FrozenTrial, study: Mapping[str, Any], costs: Mapping[str, Cost]) -> dict[str, Any]:
     """One trial by the table's columns, with what its study's attributes say of it."""
     attributes = trial.user_attrs
     edited = defect(trial) if trial.state.is_finished() else None
     if edited is not None:
         return {"number": trial.number, "state": "failed", "failure": attributes.get("failure", edited)}
-    known = {name: attributes[name] for name in (*TRIAL_COLUMNS, *LEARNT_COLUMNS) if name in attributes}
+    known = {name: attributes[name] for name in (*TRIAL_COLUMNS, *costs, *LEARNT_COLUMNS) if name in attributes}
     if "digest" in attributes and "duplicate_of" not in attributes:
         known |= _confirmed(Confirmations.of(study, attributes))
         measured = study.get(measured_key(attributes["digest"]))

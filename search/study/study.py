@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -23,8 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search.evaluation.outcome import Outcome
 from search.latency.device import in_words
 from search.latency.measuring import Measurement
-from search.objective.costs import Costs
-from search.objective.reward import COSTS, Objective
+from search.objective.costs import COSTS, CostError, Costs
+from search.objective.reward import Objective
 from search.samplers.base import SpaceSampler
 from search.samplers.fidelity import Curve
 from search.samplers.pool import MAX_ENUMERATED, enumerate_decisions
@@ -116,7 +116,7 @@ class Study:
         self.trials = trials
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
-        config = {"objective": asdict(objective)} if config is None else config
+        config = {"objective": objective.to_config()} if config is None else config
         with self._leases.turn():
             self._study = open_or_found(
                 self._storage, name, sampler, space, objective, self._costs, facts or {}, config
@@ -448,6 +448,8 @@ class Study:
             trial.set_user_attr("driver", self._leases.name)
         try:
             candidate = self._decide(trial)
+        except CostError:  # the user's function is wrong, not the candidate
+            raise
         except (InputError, ValueError, KeyError, TypeError) as error:
             trial.set_user_attr("failure", f"no candidate of the space: {error}")
             self._asked.tell(trial, state=TrialState.FAIL)
