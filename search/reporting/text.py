@@ -78,9 +78,9 @@ def describe_objective(objective: Objective, costs: Mapping[str, Cost] = BUILT_I
     if target is None:
         targets = "targets over the range of the space"
     elif isinstance(target, tuple):
-        targets = f"targets {readable(target[0])} to {readable(target[1])}"
+        targets = f"targets {readable_number(costs[cost], target[0])} to {readable_number(costs[cost], target[1])}"
     else:
-        targets = f"target {readable(target)}"
+        targets = f"target {readable_number(costs[cost], target)}"
     beta = "−∞" if objective.beta == -math.inf else f"{objective.beta:g}"
     limits = [f"at most {readable_cost(costs[name], limit)}" for name, limit in objective.limits.items()]
     parts = [
