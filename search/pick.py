@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.config import run_command
+from search.config import PickSettings, run_command
 from search.config.command_lines import train_command
 from search.objective.costs import Cost
 from search.objective.reward import Objective
@@ -25,12 +25,6 @@ from search.reporting.text import is_missing, percent, readable_cost
 from search.system.files import replace_file
 from search.system.user_modules import import_user_modules
 from spaces import Architecture, InputError
-from spaces.checks import is_number
-from spaces.errors import did_you_mean
-
-BUDGET = "max_"
-"""Opens the keys of budgets: max_<cost>, of any cost that the study knows."""
-ORDERS = ("accuracy", "reward")
 
 EXAMPLES = [
     "python -m search.pick study=shuffle_agg-digits max_params=20000",
@@ -57,20 +51,18 @@ class Candidate:
     """What the accuracy is of, in words."""
 
 
-def pick(config: dict[str, Any]) -> None:
-    """Prints and writes the network that a composed config asks for.
+def pick_network(settings: PickSettings) -> None:
+    """Prints and writes the network that the settings ask for.
 
     Raises:
-        InputError: no such study, nothing trained in it, a budget that is none or that no network meets.
+        InputError: no such study, nothing trained in it, or a budget that no network meets.
     """
-    budgets = read_budgets(config)
-    changes = read_order(config)
-    import_user_modules(config["imports"])
-    study = load_study(config["study"], config["results_dir"], config["storage"])
-    objective = None if changes is None else read_objective(study, changes)
+    import_user_modules(settings.imports)
+    study = load_study(settings.study, settings.results_dir, settings.storage)
+    objective = read_objective(study, settings.objective) if settings.by == "reward" else None
     console = make_console()
-    best, architecture = choose(study, budgets, objective, console)
-    path = Path(config["output"] or study.folder / "pick.yaml")
+    best, architecture = choose(study, settings.budgets, objective, console)
+    path = Path(settings.output or study.folder / "pick.yaml")
     figures = {"accuracy": best.accuracy, **best.costs}
     try:
         replace_file(path, network_file(study.name, best.number, figures, study.description(best.number)))
@@ -85,39 +77,6 @@ def pick(config: dict[str, Any]) -> None:
         folder = f"trained/{best.number:04d}-{best.digest}"
         command = train_command(shown, folder, study.config, study.decisions(best.number))
         console.print(f"To train it in full: {command}", highlight=False, markup=False, soft_wrap=True)
-
-
-def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:
-    """The budgets that are given, by their costs.
-
-    Raises:
-        InputError: one is no number above 0.
-    """
-    budgets = {}
-    for key, value in config.items():
-        if not key.startswith(BUDGET) or value is None:
-            continue
-        if not (is_number(value) and value > 0):
-            raise InputError(f"{key}={value}: must be a number above 0, or null for no budget")
-        budgets[key.removeprefix(BUDGET)] = float(value)
-    return budgets
-
-
-def read_order(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """None where accuracy makes the best; where the reward does, what is given of its objective.
-
-    Raises:
-        InputError: there is no such order, or an objective is given that would not count.
-    """
-    by = config["by"]
-    if by not in ORDERS:
-        raise InputError(f"by: there is no order '{by}'{did_you_mean(by, ORDERS)}")
-    given = {key: value for key, value in config["objective"].items() if value is not None}
-    if by == "reward":
-        return given
-    for key, value in given.items():
-        raise InputError(f"objective.{key}={value}: counts with by=reward alone; give that too, or leave this out")
-    return None
 
 
 def read_objective(study: StoredStudy, given: Mapping[str, Any]) -> Objective:
@@ -246,8 +205,8 @@ def _rounded_up(cost: float) -> str:
 def main() -> int:
     """The command."""
     return run_command(
-        pick,
-        dict,
+        pick_network,
+        PickSettings.from_mapping,
         config_name="pick",
         description="Picks the best network of a study within given budgets, prints it and writes its description.",
         examples=EXAMPLES,

@@ -81,7 +81,7 @@ class Parts(NamedTuple):
     said_of_earlier: Sequence[str]
 
 
-def run(config: RunConfig) -> int:
+def run_study(config: RunConfig) -> int:
     """Runs or resumes one study; returns the exit status.
 
     Raises:
@@ -374,7 +374,7 @@ def _next_command(trials: int, interrupted: bool) -> str:
 def command() -> int:
     """The command on the process's arguments; returns its exit status."""
     return run_command(
-        run,
+        run_study,
         RunConfig.from_mapping,
         description="Searches for small, fast convolutional networks and writes the front to results/<study>/.",
         examples=EXAMPLES,
