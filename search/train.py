@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,7 @@ from search.backends.base import ACCELERATORS, choose_device
 from search.config import FullTrainingSettings, run_command
 from search.config.command_lines import export_command, written
 from search.data import Data, join_training, load, load_test
+from search.evaluation.settings import TrainSettings
 from search.evaluation.trained_folder import (
     CARD,
     Training,
@@ -32,7 +33,7 @@ from search.evaluation.trained_folder import (
     write_record,
     write_weights,
 )
-from search.evaluation.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
+from search.evaluation.training import Diverged, Epoch, OutOfMemory, evaluate, train
 from search.latency.device import Device, in_words
 from search.latency.profiler import Profiler
 from search.latency.runtimes import UnsupportedError
@@ -68,7 +69,7 @@ def train_in_full(settings: FullTrainingSettings) -> None:
     """
     console = Console()
     import_user_modules(settings.imports)
-    training = check_settings(settings.train)
+    training = asdict(TrainSettings.from_mapping(settings.train))
     torch_device = read_accelerator(settings.accelerator)
     check_tracker(settings.tracker)
     device = Device.from_config(settings.device)

@@ -218,7 +218,8 @@ class ProfileSettings:
     guidelines: bool = False
     in_channels: int = 3
     num_classes: int = 10
-    resolution: int | list[int] = 32
+    resolution: int | tuple[int, int] = 32
+    """A side in pixels, or (height, width)."""
     budget_s: float | None = None
     imports: tuple[str, ...] = ()
 
@@ -240,6 +241,8 @@ class ProfileSettings:
         if budget is not None and not (is_number(budget) and budget > 0):
             raise InputError(f"budget_s={budget!r}: must be a number of seconds above 0, or null")
         _check_architecture(values["architecture"])
+        size = values["resolution"]
+        values["resolution"] = tuple(size) if isinstance(size, list) else size
         return cls(**{**values, "imports": _modules(values["imports"])})
 
 

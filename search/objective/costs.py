@@ -4,7 +4,7 @@ A cost of your own is an entry too, made in a module that `imports` names:
 
     from search import COSTS, Cost
 
-    COSTS["energy_mj"] = Cost(energy_of, unit="mJ", meaning="millijoules of one forward pass, by the vendor's model")
+    COSTS["energy_mj"] = Cost(energy_of, unit="mJ")
 
 It can then be the objective or limited, and it has a column in the tables, a front, and an axis on the page.
 """
@@ -173,7 +173,7 @@ def price(name: str, architecture: Architecture) -> float:
         value: Any = one.function(architecture)
     except Exception as error:
         raise CostError(f"{where} fails: {type(error).__name__}: {error}") from error
-    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < value < math.inf
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
     if not good:
         raise CostError(f"{where} is {value!r}; it must be a finite number above 0")
     if one.is_count and value != int(value):

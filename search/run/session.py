@@ -20,7 +20,7 @@ from search.backends.base import BackendSettings
 from search.config import RunConfig, run_command
 from search.config.command_lines import report_command
 from search.data import Data, load
-from search.evaluation.training import check_settings
+from search.evaluation.settings import TrainSettings
 from search.latency.device import Device, in_words
 from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
@@ -216,7 +216,7 @@ def make_space(config: RunConfig, data: Data) -> SearchSpace:
     source = f"space={config.choices['space']}"
     space = SearchSpace(
         config.space,
-        config.train,
+        {**asdict(TrainSettings()), **config.train},
         in_channels=data.in_channels,
         num_classes=data.num_classes,
         resolution=data.resolution,
@@ -224,7 +224,7 @@ def make_space(config: RunConfig, data: Data) -> SearchSpace:
     )
     space.check()
     for candidate in space.coverage():
-        check_settings(candidate.hyperparameters)
+        TrainSettings.from_mapping(candidate.hyperparameters)
     return space
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
+from search.evaluation.settings import TrainSettings
+from search.latency.device import Device
 from search.objective.costs import Costs, check_costs
 from search.objective.reward import Objective
 from search.trials.columns import TAKEN
@@ -157,8 +160,8 @@ def _describe(
 
 def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
     """Refuses to go on with a config that would make another study."""
-    stored = _flatten(study.user_attrs["config"])
-    given = _flatten(json.loads(json.dumps(dict(config))))  # as it would come back from the storage
+    stored = _flatten(_with_defaults(study.user_attrs["config"]))
+    given = _flatten(_with_defaults(json.loads(json.dumps(dict(config)))))  # as it would come back from the storage
     keys = sorted(stored.keys() | given.keys())
     values = {key: (stored.get(key, default), given.get(key, default)) for key in keys for default in [_default(key)]}
     changes = [
@@ -170,6 +173,17 @@ def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
             + "\n".join(changes)
             + "\ngive the old values, or a new name by study=NAME"
         )
+
+
+def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with what it does not state of its groups: it was stored before those settings existed."""
+    defaults: dict[str, Any] = {
+        "train": asdict(TrainSettings()),
+        "objective": Objective().to_config(),
+        "device": {one.name: one.default for one in fields(Device) if one.default is not MISSING},
+    }
+    groups = {name: {**default, **config[name]} for name, default in defaults.items() if name in config}
+    return {**config, **groups}
 
 
 def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
