@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.api import find_front
+    from search.objective.costs import COSTS, Cost
     from search.objective.reward import Objective
     from search.reporting.stored_study import StoredStudy, load_study
 
-__all__ = ["Objective", "StoredStudy", "find_front", "load_study"]
+_PLACES = {
+    "COSTS": "search.objective.costs",
+    "Cost": "search.objective.costs",
+    "Objective": "search.objective.reward",
+    "StoredStudy": "search.reporting.stored_study",
+    "find_front": "search.api",
+    "load_study": "search.reporting.stored_study",
+}
+
+__all__ = ["COSTS", "Cost", "Objective", "StoredStudy", "find_front", "load_study"]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when asked for: a command that starts need not wait for what reads studies."""
     if name not in __all__:
         raise AttributeError(f"module 'search' has no attribute '{name}'")
-    from search import api as functions
-    from search.objective import reward as objective
-    from search.reporting import stored_study as stored
-
-    return getattr({"find_front": functions, "Objective": objective}.get(name, stored), name)
+    return getattr(importlib.import_module(_PLACES[name]), name)

@@ -15,7 +15,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def find_front(
     with nullcontext() if place is None else lock(place, None, place.name):
         storage = optuna.storages.InMemoryStorage() if place is None else open_storage(place, None)
         name = "study" if place is None else stored_name(storage, None, place.name)
-        config = {"space": _describe(space), "objective": asdict(objective), "sampler": settings, "seed": seed}
+        config = {"space": _describe(space), "objective": objective.to_config(), "sampler": settings, "seed": seed}
         study = Study(
             space,
             objective,

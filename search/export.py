@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.config import run_command
+from search.config import ExportSettings, run_command
 from search.data import Data, load, load_test
 from search.evaluation.trained_folder import (
     CARD,
@@ -42,24 +42,23 @@ EXAMPLES = [
 ]
 
 
-def export(config: dict[str, Any]) -> None:
-    """Exports, verifies and measures what a composed config asks for.
+def export_trained(settings: ExportSettings) -> None:
+    """Exports, verifies and measures a trained network.
 
     Raises:
         InputError: nothing trained in the folder, images that are not those it was trained on, an operator that ONNX lacks, or a
             file that does not do what the network does.
     """
     console = Terminal()
-    folder = Path(config["folder"])
-    path = Path(config["output"] or folder / "model.onnx")
-    device = read_device(config["device"])
-    chosen_training(folder, config["seed"])  # where there is none, no folder is made
+    folder = Path(settings.folder)
+    path = Path(settings.output or folder / "model.onnx")
+    device = read_device(settings.device)
+    chosen_training(folder, settings.seed)  # where there is none, no folder is made
     prepare_folder(path.parent, "output")
     with take(folder):
-        record, training = chosen_training(folder, config["seed"])
-        import_user_modules(
-            config["imports"]
-        )  # those that the folder names are not imported unasked: it may be a stranger's
+        record, training = chosen_training(folder, settings.seed)
+        # those that the folder names are not imported unasked: it may be a stranger's
+        import_user_modules(settings.imports)
         architecture, network = load_network(folder, record, training)
         data = read_images(record)
         console.print(f"Exporting {training.weights} of {folder.name} ...", highlight=False, markup=False)
@@ -183,8 +182,8 @@ def time_file(file: OnnxFile, device: Device, record: TrainingRecord) -> dict[st
 def main() -> int:
     """The command."""
     return run_command(
-        export,
-        dict,
+        export_trained,
+        ExportSettings.from_mapping,
         config_name="export",
         description="Writes a trained network as an ONNX file, and proves that it does what the network does.",
         examples=EXAMPLES,

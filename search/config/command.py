@@ -14,7 +14,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -33,7 +33,6 @@ from search.config.overrides import (
 from search.config.refusals import check_place, drop_unwritten_output, refusals, say_error
 from search.system.secrets import hide_in_url, hide_password
 from search.system.signals import interruptible
-from spaces.checks import is_integer
 from spaces.errors import InputError, did_you_mean
 from spaces.plain import check_plain, resolve
 
@@ -41,75 +40,6 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """The config of a search, its own settings checked; what the groups hold is checked by whoever reads it."""
-
-    space: dict[str, Any]
-    data: dict[str, Any]
-    train: dict[str, Any]
-    device: dict[str, Any]
-    objective: dict[str, Any]
-    sampler: dict[str, Any]
-    fidelity: dict[str, Any]
-    backend: dict[str, Any]
-    choices: dict[str, str]
-    """The option chosen of every group: `{"space": "shuffle_agg", "data": "digits", ...}`."""
-    study: str
-    """The name of the study, which is the name of its folder."""
-    results_dir: str
-    """Absolute path of the folder that holds the studies."""
-    trials: int
-    """Total number of trials the study is to have."""
-    seed: int
-    confirm: int
-    """Other seeds under which the front's members are trained again."""
-    enqueue: tuple[str, ...]
-    """Networks to evaluate first: names of `spaces.networks()`, and absolute paths of files."""
-    warm_start: tuple[str, ...]
-    """Earlier studies to learn from: names in `results_dir`, and absolute paths of folders."""
-    workers: int | None
-    """Candidates trained at the same time; None: as many as there is room for."""
-    storage: str | None
-    """URL of the study's storage; None: a SQLite file in the study's folder."""
-    tracker: str
-    """Who follows the trials beside the study's own files."""
-    imports: tuple[str, ...]
-    """Modules to import before the space is read."""
-
-    @classmethod
-    def from_mapping(cls, config: Mapping[str, Any]) -> "RunConfig":
-        """Check a composed config.
-
-        Raises:
-            InputError: a key that is missing or unknown, or a setting of the wrong kind or range.
-        """
-        names = [field.name for field in fields(cls)]
-        for name in config:
-            if name not in names:
-                raise InputError(f"{name}: there is no setting of this name{did_you_mean(name, names)}")
-        missing = [name for name in names if name not in config]
-        if missing:
-            raise InputError(f"{missing[0]} is missing from the config; give it as {missing[0]}=...")
-        groups = {name: _mapping(name, config[name]) for name in names[: names.index("study")]}
-        workers, storage = config["workers"], config["storage"]
-        return cls(
-            **groups,
-            study=check_study_name(config["study"]),
-            results_dir=_text("results_dir", config["results_dir"]),
-            trials=_whole("trials", config["trials"], 1),
-            # Generators of NumPy and scikit-learn take seeds of 32 bits.
-            seed=_whole("seed", config["seed"], 0, 2**32 - 1),
-            confirm=_whole("confirm", config["confirm"], 0),
-            enqueue=_names("enqueue", config["enqueue"], "networks", "[mobilenet_v2, mine.yaml]"),
-            warm_start=_names("warm_start", config["warm_start"], "studies", "[shuffle_agg-digits]"),
-            workers=None if workers is None else _whole("workers", workers, 1),
-            storage=None if storage is None else _text("storage", storage),
-            tracker=_text("tracker", config["tracker"]),
-            imports=_names("imports", config["imports"], "modules", "[my_package.blocks]"),
-        )
 
 
 def compose(argv: Sequence[str], config_name: str = "config", conf: Path = CONF) -> list[dict[str, Any]]:
@@ -358,29 +288,3 @@ def _write(text: str) -> int:
         # The reader, such as `head`, has seen enough; nothing may be left for Python to write at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _mapping(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{name}: must be a mapping of settings, got {value!r}")
-    return value
-
-
-def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
-    if not is_integer(value) or value < low or (high is not None and value > high):
-        limits = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise InputError(f"{name}={value}: must be a whole number, {limits}")
-    return value
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{name}={value!r}: must be a text that is not empty")
-    return value
-
-
-def _names(key: str, value: object, what: str, example: str) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"{key}={value!r}: must be a list of {what}, as {key}={example}")
-    return tuple(names)

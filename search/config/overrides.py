@@ -51,6 +51,9 @@ TEXT_LISTS = frozenset({"studies", *PATH_LISTS})
 MAX_JOBS = 1000
 """The most jobs that a sweep may have."""
 
+LIMIT = "max_"
+"""Limits on costs: beside one, others may be given, of a user's own costs. Their readers know the valid ones and check them."""
+
 _NOT_IN_NAME = frozenset(
     {"trials", "workers", "backend", "storage", "confirm", "results_dir", "study", "tracker", "imports"}
 )
@@ -119,12 +122,18 @@ def apply(config: dict[str, Any], override: Override) -> None:
         if isinstance(node, dict) and key not in node:
             node[key] = {}
         node = node[key]
+    grows = grows or _is_further_limit(path[-1], node)
     last = _key(node, path[-1], path[:-1], override, may_be_new=grows and not override.deleted)
     if override.deleted:
         del node[last]
     else:
         # A copy: a later override may reach into it, and other jobs of a sweep hold the same one.
         node[last] = copy.deepcopy(override.value)
+
+
+def _is_further_limit(key: str, node: Any) -> bool:
+    """Whether the key is a limit beside others."""
+    return key.startswith(LIMIT) and isinstance(node, dict) and any(str(other).startswith(LIMIT) for other in node)
 
 
 def default_study_name(space: str, data: str, overrides: Iterable[Override]) -> str:

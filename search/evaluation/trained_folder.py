@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from search.data import Data
+from search.evaluation.settings import TrainSettings
 from search.system.files import replace_file
 from spaces import Architecture, InputError, build, decode
 
@@ -75,7 +76,8 @@ class TrainingRecord:
         settings = {
             k: v for k, v in self.data.items() if k not in ("path", "cache_dir", "in_memory_mb", "decode_workers")
         }
-        return {"network": self.digest, "data": settings, "images": self.images["fingerprint"], "train": self.train}
+        train = {**asdict(TrainSettings()), **self.train}  # a key that was added since had its default
+        return {"network": self.digest, "data": settings, "images": self.images["fingerprint"], "train": train}
 
     def accuracy(self, key: str = "accuracy") -> tuple[float, float | None]:
         """Mean and sample standard deviation over the seeds, on the test images; no deviation of a single one."""

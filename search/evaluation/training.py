@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from search.data import Data
 from search.evaluation import checkpoint as checkpoints
+from search.evaluation.settings import TrainSettings
 from spaces.blocks.ops import Size
-from spaces.checks import is_integer, is_number
-from spaces.errors import InputError, did_you_mean
+from spaces.errors import InputError
 
 TOP5_CLASSES = 20
 """Number of classes from which on the five best guesses are counted too."""
@@ -82,7 +82,7 @@ def train(
     The network is initialised anew from `seed`; it is left trained, in evaluation mode, on `device`.
 
     Args:
-        settings: the keys of conf/train/short.yaml, every value decided.
+        settings: the keys of `TrainSettings`, every value decided; absent ones take their defaults.
         resolution: (height, width) in pixels of the images it is given.
         on_epoch: told of every epoch, those of the checkpoint too; False ends the training.
         checkpoint: a file that holds the training after its last finished epoch. Where it exists, training goes on from it and
@@ -91,20 +91,20 @@ def train(
     Raises:
         Diverged: a loss or an output that is NaN or infinite.
         OutOfMemory: on the device or in main memory.
-        InputError: as `check_settings`; a checkpoint that cannot be read or is of another training.
+        InputError: as `TrainSettings.from_mapping`; a checkpoint that cannot be read or is of another training.
     """
-    settings = check_settings(settings)
+    decided = TrainSettings.from_mapping(settings)
     with _reproducible(seed, device), memory_errors():
         start = time.perf_counter()
         initialise(network, seed)
         network.to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        run = _Run(network, data, settings, resolution, seed, device)
+        run = _Run(network, data, decided, resolution, seed, device)
         saved = None if checkpoint is None else checkpoints.load(checkpoint)
         reached = [] if saved is None else run.restore(saved, f"{checkpoint}")
         start -= reached[-1].seconds if reached else 0.0
         history: list[Epoch] = []
-        for number in range(1, settings["epochs"] + 1):
+        for number in range(1, decided.epochs + 1):
             if number <= len(reached):
                 epoch = reached[number - 1]
             else:
@@ -119,7 +119,7 @@ def train(
             if on_epoch is not None and not on_epoch(epoch):
                 break
         curve = tuple(epoch.accuracy for epoch in history)
-        stopped = len(curve) < settings["epochs"]
+        stopped = len(curve) < decided.epochs
         return Result(curve[-1], epoch.accuracy_top5, len(curve), time.perf_counter() - start, curve, stopped)
 
 
@@ -127,26 +127,26 @@ class _Run:
     """What the epochs of one training share."""
 
     def __init__(
-        self, network: nn.Module, data: Data, settings: Mapping[str, Any], resolution: Size, seed: int, device: str
+        self, network: nn.Module, data: Data, settings: TrainSettings, resolution: Size, seed: int, device: str
     ) -> None:
         self.network = network
         self.settings = settings
         self.device = device
         self.identity = {
-            "settings": dict(settings),
+            "settings": asdict(settings),
             "seed": seed,
             "resolution": list(resolution),
             "data": data.fingerprint,
             "weights": {name: list(value.shape) for name, value in network.state_dict().items()},
         }
         self.generator = torch.Generator().manual_seed(seed)
-        batch_size = min(settings["batch_size"], data.sizes["train"])
+        batch_size = min(settings.batch_size, data.sizes["train"])
         self.batches = lambda: data.batches(
             "train", batch_size, resolution=resolution, generator=self.generator, train=True, device=device
         )
         full, rest = divmod(data.sizes["train"], batch_size)
         self.steps = full + (rest > 1)
-        self.rates = iter(learning_rates(settings, settings["epochs"] * self.steps))
+        self.rates = iter(learning_rates(settings, settings.epochs * self.steps))
         self.optimizer = make_optimizer(network, settings)
 
     def state(self, history: Sequence[Epoch]) -> dict[str, Any]:
@@ -169,8 +169,10 @@ class _Run:
             InputError: the state is of another training.
         """
         saved = state.get("identity")
-        if saved != self.identity:
-            known = saved if isinstance(saved, Mapping) else {}
+        known = dict(saved) if isinstance(saved, Mapping) else {}
+        if isinstance(known.get("settings"), Mapping):  # a key that was added since had its default
+            known["settings"] = {**asdict(TrainSettings()), **known["settings"]}
+        if known != self.identity:
             other = [key for key, value in self.identity.items() if known.get(key) != value]
             raise InputError(
                 f"{where} is the checkpoint of a training with another {' and another '.join(other)}; "
@@ -190,7 +192,7 @@ class _Run:
     def train_epoch(self) -> tuple[float, float]:
         """Runs one epoch; returns its mean loss, and the share of its images classified rightly as they came by."""
         self.network.train()
-        smoothing = self.settings["label_smoothing"]
+        smoothing = self.settings.label_smoothing
         total, steps = torch.zeros((), device=self.device), 0
         right, images = torch.zeros((), dtype=torch.int64, device=self.device), 0
         for x, labels in self.batches():
@@ -248,17 +250,17 @@ def precision(device: str, exact: bool = False) -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
 
 
-def learning_rates(settings: Mapping[str, Any], steps: int) -> list[float]:
+def learning_rates(settings: TrainSettings, steps: int) -> list[float]:
     """The learning rate of every step: rising over the share `warmup`, then falling along half a cosine towards zero.
 
     "cosine" rises linearly from zero; "one_cycle" (Smith and Topin, Super-convergence, 2018, https://arxiv.org/abs/1708.07120)
     rises along a cosine too, from a 25th of `lr`, as PyTorch's OneCycleLR does.
     """
-    peak, rise = settings["lr"], settings["warmup"] * steps
+    peak, rise = settings.lr, settings.warmup * steps
     rates = []
     for step in range(steps):
         at = step + 0.5
-        if at < rise and settings["schedule"] == "one_cycle":
+        if at < rise and settings.schedule == "one_cycle":
             rates.append(peak * (1 - 0.96 * (1 + math.cos(math.pi * at / rise)) / 2))
         elif at < rise:
             rates.append(peak * at / rise)
@@ -267,17 +269,17 @@ def learning_rates(settings: Mapping[str, Any], steps: int) -> list[float]:
     return rates
 
 
-def make_optimizer(network: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """The optimizer by name; weight decay acts on weights of convolutions and linear layers, never on norms, slopes and biases."""
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     # fused: one call updates all parameters; a loop over them costs as much as the network when it is small
-    if settings["optimizer"] == "adamw":
-        return torch.optim.AdamW(groups, lr=settings["lr"], betas=(settings["momentum"], 0.999), fused=True)
-    momentum = settings["momentum"]
-    return torch.optim.SGD(groups, lr=settings["lr"], momentum=momentum, nesterov=momentum > 0, fused=True)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
+    momentum = settings.momentum
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
 def initialise(network: nn.Module, seed: int) -> None:
@@ -342,51 +344,3 @@ def memory_errors() -> Iterator[None]:
         if "DefaultCPUAllocator" in str(error) or "can't allocate memory" in str(error):
             raise OutOfMemory(str(error).splitlines()[0]) from error
         raise
-
-
-CHOICES = {"optimizer": ("sgd", "adamw"), "schedule": ("cosine", "one_cycle")}
-COUNTS = {"epochs": 1, "batch_size": 2}
-"""Least value; a batch of one image cannot be normalised."""
-RANGES: dict[str, tuple[float, float]] = {
-    "lr": (0, math.inf),
-    "momentum": (0, 1),
-    "weight_decay": (0, math.inf),
-    "warmup": (0, 1),
-    "label_smoothing": (0, 1),
-}
-"""Least value and the one it stays below; `lr` stays above zero too."""
-
-
-def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a training, decided values all, as plain numbers and names.
-
-    Raises:
-        InputError: an unknown or missing key, or a value that no training can have.
-    """
-    valid = (*COUNTS, *CHOICES, *RANGES)
-    for key in settings:
-        if key not in valid:
-            raise InputError(f"train.{key} is unknown{did_you_mean(key, valid)}")
-    missing = [key for key in valid if key not in settings]
-    if missing:
-        raise InputError(f"train.{missing[0]} is missing")
-    for key, value in settings.items():
-        _check_value(key, value)
-    return dict(settings)
-
-
-def _check_value(key: str, value: Any) -> None:
-    if key in CHOICES:
-        if value not in CHOICES[key]:
-            raise InputError(f"train.{key} is {value!r}{did_you_mean(value, CHOICES[key])}")
-        return
-    if key in COUNTS:
-        if not (is_integer(value) and value >= COUNTS[key]):
-            raise InputError(f"train.{key} is {value!r}; it is a whole number of {COUNTS[key]} or more")
-        return
-    low, high = RANGES[key]
-    if not (is_number(value) and low <= value < high and (key != "lr" or value > 0)):
-        least = "above 0" if key == "lr" else f"{low:g} or more"
-        raise InputError(
-            f"train.{key} is {value!r}; it is a number {least}" + (f" and below {high:g}" if high < math.inf else "")
-        )

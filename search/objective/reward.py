@@ -17,82 +17,112 @@ This module is the border where accuracy changes sign: `front_points` gives what
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from search.objective.costs import COSTS
 from spaces.errors import InputError, did_you_mean
 
-COSTS = ("flops", "params", "latency_ms", "memory_access", "activation_bytes")
-"""The costs that can be an objective or limited, by their names in the trials table."""
+_LIMIT = "max_"
+_KEYS = ("cost", "target", "alpha", "beta")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Objective:
-    """The reward accuracy x (cost / target)^w, w = alpha up to the target and beta above it, with hard limits."""
+    """The reward accuracy x (cost / target)^w, w = alpha up to the target and beta above it, with hard limits.
+
+    A limit is given by the name of what it limits, `Objective(max_params=2e4)`, or in the mapping `limits`.
+    """
 
     cost: str = "flops"
-    """What accuracy is traded against, one of `COSTS`."""
+    """What accuracy is traded against, one of `names`."""
     target: float | tuple[float, float] | None = None
     """One target, a range (low, high), or None: a range still to be found, by `resolve`. In the cost's own unit."""
     alpha: float = 0.0
     """Exponent up to the target, finite and at most 0. Below 0, a network cheaper than the target earns more."""
     beta: float = -math.inf
     """Exponent above the target, at most 0. -inf: nothing above the target counts."""
-    max_flops: float | None = None
-    """Hard limit on multiply-adds."""
-    max_params: float | None = None
-    """Hard limit on the number of parameters."""
-    max_latency_ms: float | None = None
-    """Hard limit on milliseconds per forward pass."""
-    max_activation_bytes: float | None = None
-    """Hard limit on the bytes of activations alive at once."""
+    limits: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Hard limits by the names of the costs they limit; an architecture beyond one of them is not trained."""
+    names: Collection[str] = field(default=(), repr=False, compare=False)
+    """What can be traded or limited; empty: the costs in `COSTS`."""
 
-    def __post_init__(self) -> None:
-        """Raises InputError for a value that no objective can have."""
-        if self.cost not in COSTS:
-            raise InputError(f"objective.cost: no cost is named '{self.cost}'{did_you_mean(self.cost, COSTS)}")
+    def __init__(
+        self,
+        cost: str = "flops",
+        target: float | tuple[float, float] | None = None,
+        alpha: float = 0.0,
+        beta: float = -math.inf,
+        limits: Mapping[str, float] | None = None,
+        names: Collection[str] = (),
+        **more_limits: float | None,
+    ) -> None:
+        """Takes the fields, and limits as max_<name>.
+
+        Raises:
+            InputError: a value that no objective can have.
+        """
+        stated = {_limited(key): limit for key, limit in more_limits.items() if limit is not None}
+        values = {"cost": cost, "target": target, "alpha": alpha, "beta": beta, "names": names}
+        for name, value in {**values, "limits": {**(limits or {}), **stated}}.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        names = self.names or COSTS
+        if self.cost not in names:
+            raise InputError(f"objective.cost: no cost is named '{self.cost}'{did_you_mean(self.cost, names)}")
         _check_target(self.target)
         if not -math.inf < self.alpha <= 0:
             raise InputError(f"objective.alpha must be a finite number of at most 0, got {self.alpha:g}")
         if not self.beta <= 0:
             raise InputError(f"objective.beta must be at most 0 (-inf counts nothing above), got {self.beta:g}")
         for cost, limit in self.limits.items():
+            if cost not in names:
+                valid = [f"{_LIMIT}{name}" for name in names]
+                raise InputError(f"objective.max_{cost}={limit:g}: no such key{did_you_mean(_LIMIT + cost, valid)}")
             if not limit > 0:
                 raise InputError(f"objective.max_{cost} must be above 0, got {limit:g}")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], default_cost: str = "flops") -> "Objective":
-        """The objective that a mapping of the fields states; absent keys take their defaults, a cost of null `default_cost`.
+    def from_config(
+        cls, config: Mapping[str, Any], default_cost: str = "flops", names: Collection[str] = ()
+    ) -> "Objective":
+        """The objective that a mapping states; absent keys take their defaults, a cost of null `default_cost`.
 
         Numbers may be written as strings ("-inf", "3e6"), as YAML and command lines do.
+
+        Args:
+            config: cost, target, alpha, beta, and limits as max_<name>.
+            default_cost: the cost where none is stated.
+            names: what can be traded or limited; empty: the costs in `COSTS`.
 
         Raises:
             InputError: an unknown key, or a value of the wrong kind or out of its range.
         """
-        names = [field.name for field in fields(cls)]
-        values: dict[str, Any] = {"cost": default_cost}
+        valid = [*_KEYS, *(f"{_LIMIT}{name}" for name in names or COSTS)]
+        values: dict[str, Any] = {"cost": default_cost, "names": names}
         for key, value in config.items():
-            if key not in names:
-                raise InputError(f"objective.{key}={value}: no such key{did_you_mean(key, names)}")
+            if key not in valid and not (value is None and key.startswith(_LIMIT)):
+                raise InputError(f"objective.{key}={value}: no such key{did_you_mean(key, valid)}")
             if key == "cost":
                 values[key] = default_cost if value is None else str(value)
             elif key == "target":
                 values[key] = _target(value)
             elif value is not None:
                 values[key] = _number(value, key)
-            elif not key.startswith("max_"):
+            elif not key.startswith(_LIMIT):
                 raise InputError(f"objective.{key} must be a number, got null")
         return cls(**values)
 
-    @property
-    def limits(self) -> dict[str, float]:
-        """The hard limits that are set, by the name of the cost they limit."""
-        named = {name: getattr(self, f"max_{name}") for name in ("flops", "params", "latency_ms", "activation_bytes")}
-        return {name: limit for name, limit in named.items() if limit is not None}
+    def to_config(self) -> dict[str, Any]:
+        """The mapping from which `from_config` makes this objective again."""
+        stated = {"cost": self.cost, "target": self.target, "alpha": self.alpha, "beta": self.beta}
+        return stated | {f"{_LIMIT}{name}": limit for name, limit in self.limits.items()}
 
     @property
     def has_one_target(self) -> bool:
@@ -239,6 +269,13 @@ def _integral(exponent: float, log_cost: NDArray[np.float64], start: ArrayLike, 
         return end - start + 0 * log_cost
     # expm1, because the two exponentials differ by little where the exponent is small
     return np.exp(exponent * (log_cost - end)) * np.expm1(exponent * (end - start)) / exponent
+
+
+def _limited(key: str) -> str:
+    """What a keyword max_<name> limits."""
+    if not key.startswith(_LIMIT):
+        raise TypeError(f"Objective() got an unexpected keyword argument '{key}'")
+    return key.removeprefix(_LIMIT)
 
 
 def _target(value: Any) -> float | tuple[float, float] | None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.data.decoding import BLACK
-from search.reporting.text import COST_WORDS, duration
+from search.objective.costs import BUILT_IN
+from search.reporting.text import duration
 
 if TYPE_CHECKING:
     from search.evaluation.trained_folder import TrainingRecord
@@ -72,7 +73,7 @@ def _results(record: TrainingRecord) -> str:
 
 
 def _costs(record: TrainingRecord) -> str:
-    rows = [[COST_WORDS[name].label, f"{value:,.0f}"] for name, value in record.costs.items()]
+    rows = [[BUILT_IN[name].label, f"{value:,.0f}"] for name, value in record.costs.items()]
     rows.append(["Weights as float32 (MB)", f"{4 * record.costs['params'] / 1e6:.3f}"])
     latency = record.latency
     if latency is None:

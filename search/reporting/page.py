@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from search.reporting.figures import DARK, LIGHT, OptionsInfo, StudyFigures, draw_options, figure_summary
 from search.reporting.figures.decisions import LEAST_TRIALS, short_name
 from search.reporting.figures.theme import colours
-from search.reporting.markup import HIDDEN_AT_FIRST, cost_name, facts, front_table, legend
+from search.reporting.markup import HIDDEN_AT_FIRST, facts, front_table, legend
 from search.reporting.model import gather_model
 from search.reporting.record import Record
 from search.reporting.tables import decision_columns, front, known_costs
@@ -100,7 +100,7 @@ class StudyPage:
         self.record = record
         self._folder = folder
         self._info = record.info
-        self.costs = known_costs(record.trials) or [record.info.objective.cost]
+        self.costs = known_costs(record.trials, record.info.costs) or [record.info.objective.cost]
         objective_cost = record.info.objective.cost
         self.first_cost = objective_cost if objective_cost in self.costs else self.costs[0]
         self.first_figure = f"front:{self.first_cost}"
@@ -170,11 +170,11 @@ class StudyPage:
         """
         cost_buttons = "".join(
             f'<label><input type="radio" name="cost" value="{cost}"{" checked" * (cost == self.first_cost)}>'
-            f"<span>{escape(cost_name(cost))}</span></label>"
+            f"<span>{escape(self._info.costs[cost].short)}</span></label>"
             for cost in self.costs
         )
         chart = self._figures.front(self.first_cost)
-        objective = describe_objective(self._info.objective).split(" · ")
+        objective = describe_objective(self._info.objective, self._info.costs).split(" · ")
         parts = {
             "name": escape(self._info.name),
             "objective": escape(" · ".join(map(unbroken, objective))),
@@ -194,9 +194,10 @@ class StudyPage:
 
     def fragments(self) -> dict[str, str]:
         """The parts of the body that change with every trial and are made at once, as HTML."""
+        words = {cost: self._info.costs[cost] for cost in self.costs}
         tables = (
             f'<div class="table" data-cost="{cost}"{" hidden" * (cost != self.first_cost)}>'
-            f"{front_table(front(self.record.trials, cost), self.costs)}</div>"
+            f"{front_table(front(self.record.trials, cost), words)}</div>"
             for cost in self.costs
         )
         return {

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.objective.costs import BUILT_IN
 from search.reporting.console import Terminal
 from search.reporting.text import duration, percent, readable_cost
 from search.study.progress import Ended, Status
@@ -140,7 +141,7 @@ def _facts(facts: list[tuple[str, str, str]]) -> Text:
 def trial_line(finished: Ended) -> str:
     """One ended trial: "trial 12 complete: accuracy 91.30%, 1.23 M FLOPs"."""
     parts = [] if math.isnan(finished.accuracy) else [f"accuracy {percent(finished.accuracy)}"]
-    parts += [] if math.isnan(finished.flops) else [readable_cost("flops", finished.flops)]
+    parts += [] if math.isnan(finished.flops) else [readable_cost(BUILT_IN["flops"], finished.flops)]
     parts += [" ".join(finished.failure.split())[:200]] if finished.failure else []
     return f"trial {finished.number} {finished.state}" + (f": {', '.join(parts)}" if parts else "")
 

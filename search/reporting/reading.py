@@ -9,9 +9,11 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from search.objective.costs import BUILT_IN, Cost
 from search.objective.reward import Objective
 from search.reporting.record import Record, Span
 from search.reporting.tables import StudyInfo, floats, trials_frame
+from search.study.founding import COST_WORDS
 from search.trials.confirmations import Confirmations
 from search.trials.reader import Learnt, read_learnt, read_trials
 from search.trials.trial import StoredTrial
@@ -53,9 +55,11 @@ def _tabulate(study: optuna.Study, stored: Sequence[StoredTrial]) -> tuple[pd.Da
     if missing:
         raise InputError(f"the study '{study.study_name}' holds no {missing[0]}: it was not made by search.run")
     learnt = read_learnt(study)
-    trials = trials_frame([_row(trial, learnt) for trial in stored], attributes["decisions"])
+    words = attributes.get(COST_WORDS, {})  # a study of version 0.1 stores none
+    costs = {**BUILT_IN, **{name: Cost(None, **words[name]) for name in words if name.isidentifier()}}
+    trials = trials_frame([_row(trial, learnt) for trial in stored], attributes["decisions"], costs)
     reference = attributes["reference"]
-    objective = Objective.from_config(attributes["config"]["objective"])
+    objective = Objective.from_config(attributes["config"]["objective"], names=tuple(costs))
     cost_range = tuple(reference["cost_range"][objective.cost])
     objective = objective.resolve(cost_range)
     if "accuracy_mean" in trials:
@@ -69,6 +73,7 @@ def _tabulate(study: optuna.Study, stored: Sequence[StoredTrial]) -> tuple[pd.Da
         reference["chance"],
         device.get("identity", {}),
         device.get("is_here", True),
+        costs,
     )
 
 

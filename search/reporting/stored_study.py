@@ -93,7 +93,7 @@ class StoredStudy:
     @property
     def costs(self) -> list[str]:
         """The costs that are known of its trials, by their columns."""
-        return known_costs(self.trials)
+        return known_costs(self.trials, self.info.costs)
 
     def front(self, cost: str | None = None) -> pd.DataFrame:
         """The networks of which none other is both cheaper and more accurate, cheapest first: rows of `trials`.

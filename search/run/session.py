@@ -21,11 +21,11 @@ from search.backends.base import BackendSettings, choose_device
 from search.config import RunConfig, run_command
 from search.config.command_lines import report_command
 from search.data import Data, load
-from search.evaluation.training import check_settings
+from search.evaluation.settings import TrainSettings
 from search.latency.device import Device, in_words
 from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
-from search.objective.costs import Costs
+from search.objective.costs import COSTS, Costs
 from search.objective.reward import Objective
 from search.reporting.console import Terminal, make_console
 from search.reporting.measuring import MeasuringBar
@@ -37,6 +37,7 @@ from search.samplers.cost_aware import CostAwareSampler
 from search.samplers.fidelity import Fidelity, Full, make_fidelity
 from search.study.driver import Watcher, explore
 from search.study.enqueuing import Enqueued, read_networks
+from search.study.founding import try_costs
 from search.study.progress import Ended, Status
 from search.study.study import Study
 from search.study.warm_start import read_earlier
@@ -83,7 +84,7 @@ class Parts(NamedTuple):
     said_of_earlier: Sequence[str]
 
 
-def run(config: RunConfig) -> int:
+def run_study(config: RunConfig) -> int:
     """Runs or resumes one study; returns the exit status.
 
     Raises:
@@ -160,6 +161,7 @@ def check_parts(config: RunConfig) -> Parts:
         raise InputError("warm_start: only sampler=cost_aware learns from earlier studies")
     data = load(config.data)
     space = make_space(config, data)
+    try_costs(space)
     check_rungs(fidelity, space)
     enqueued = read_networks(
         config.enqueue, in_channels=data.in_channels, num_classes=data.num_classes, resolution=data.resolution
@@ -245,7 +247,7 @@ def make_space(config: RunConfig, data: Data) -> SearchSpace:
     source = f"space={config.choices['space']}"
     space = SearchSpace(
         config.space,
-        config.train,
+        {**asdict(TrainSettings()), **config.train},
         in_channels=data.in_channels,
         num_classes=data.num_classes,
         resolution=data.resolution,
@@ -253,7 +255,7 @@ def make_space(config: RunConfig, data: Data) -> SearchSpace:
     )
     space.check()
     for candidate in space.coverage():
-        check_settings(candidate.hyperparameters)
+        TrainSettings.from_mapping(candidate.hyperparameters)
     return space
 
 
@@ -312,8 +314,9 @@ def check_limits(objective: Objective, space: SearchSpace) -> None:
     Raises:
         InputError: no architecture found keeps them.
     """
-    exact = replace(objective, cost="flops", target=None, max_latency_ms=None)
-    if exact.limits:
+    limits = {name: limit for name, limit in objective.limits.items() if COSTS[name].function is not None}
+    exact = replace(objective, cost="flops", target=None, limits=limits)
+    if limits:
         Study(space, exact, make_sampler({"name": "random"}, 0), InMemoryStorage(), trials=1)
 
 
@@ -354,8 +357,8 @@ def measure_front(study: Study, target: Target, console: Console) -> None:
     from search.reporting.reading import read_study
     from search.reporting.tables import front, known_costs
 
-    trials, _ = read_study(study.optuna_study)
-    fronts = [front(trials, cost) for cost in known_costs(trials)]
+    trials, info = read_study(study.optuna_study)
+    fronts = [front(trials, cost) for cost in known_costs(trials, info.costs)]
     numbers = sorted({int(number) for members in fronts for number in members["number"]})
     wanted = study.not_measured(numbers)
     where = in_words(target.identity)
@@ -418,7 +421,7 @@ def _next_command(study: Study, interrupted: bool) -> str:
 def command() -> int:
     """The command on the process's arguments; returns its exit status."""
     return run_command(
-        run,
+        run_study,
         RunConfig.from_mapping,
         description="Searches for small, fast convolutional networks and writes the front to results/<study>/.",
         examples=EXAMPLES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
-from search.objective.costs import Costs
+from search.evaluation.settings import TrainSettings
+from search.latency.device import Device
+from search.objective.costs import Costs, check_costs
 from search.objective.reward import Objective
+from search.trials.columns import TAKEN
 from spaces import InputError, SearchSpace
 
 NUM_REFERENCE = 1000
 """Random architectures by which the range of targets and the share of feasible ones are found."""
+
+NUM_TRIED = 8
+"""Random architectures on which the costs are tried before a search."""
+
+COST_WORDS = "costs"
+"""The study's attribute with the unit and the words of every cost that its trials hold."""
 
 MAY_CHANGE = (
     "device.table",
@@ -53,9 +63,11 @@ def open_or_found(
     Raises:
         InputError: it exists with another config, or no architecture meets the hard limits.
     """
+    check_cost_names(space)
     try:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
     except KeyError:
+        try_costs(space)
         reference = _find_reference(space, objective, costs)
         directions = list(objective.directions)
         study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
@@ -63,7 +75,27 @@ def open_or_found(
     if "config" not in study.user_attrs:  # its driver was killed in the lines above
         _describe(study, space, _find_reference(space, objective, costs), facts, config)
     _compare(study, config)
+    known = study.user_attrs.get(COST_WORDS, {})
+    if costs.words != {name: known.get(name) for name in costs.words}:
+        study.set_user_attr(COST_WORDS, known | costs.words)
     return study
+
+
+def check_cost_names(space: SearchSpace) -> None:
+    """Raises CostError for a cost whose name is taken, by a column of the tables or by a decision."""
+    check_costs({*TAKEN, *(decision.name for decision in space.decisions)})
+
+
+def try_costs(space: SearchSpace) -> None:
+    """Tries every cost on a few random architectures, latency aside.
+
+    Raises:
+        CostError: a cost that cannot be used, or whose name is taken.
+    """
+    check_cost_names(space)
+    rng, price = np.random.default_rng(0), Costs()
+    for _ in range(NUM_TRIED):
+        price.record(space.random(rng).architecture)
 
 
 def _find_reference(space: SearchSpace, objective: Objective, price: Costs) -> dict[str, Any]:
@@ -128,12 +160,12 @@ def _describe(
 
 def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
     """Refuses to go on with a config that would make another study."""
-    stored = _flatten(study.user_attrs["config"])
-    given = _flatten(json.loads(json.dumps(dict(config))))  # as it would come back from the storage
+    stored = _flatten(_with_defaults(study.user_attrs["config"]))
+    given = _flatten(_with_defaults(json.loads(json.dumps(dict(config)))))  # as it would come back from the storage
+    keys = sorted(stored.keys() | given.keys())
+    values = {key: (stored.get(key, default), given.get(key, default)) for key in keys for default in [_default(key)]}
     changes = [
-        f"  {key}: {stored.get(key, 'absent')} -> {given.get(key, 'absent')}"
-        for key in sorted(stored.keys() | given.keys())
-        if stored.get(key) != given.get(key) and not _may_change(key)
+        f"  {key}: {before} -> {now}" for key, (before, now) in values.items() if before != now and not _may_change(key)
     ]
     if changes:
         raise InputError(
@@ -143,12 +175,28 @@ def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
         )
 
 
+def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with what it does not state of its groups: it was stored before those settings existed."""
+    defaults: dict[str, Any] = {
+        "train": asdict(TrainSettings()),
+        "objective": Objective().to_config(),
+        "device": {one.name: one.default for one in fields(Device) if one.default is not MISSING},
+    }
+    groups = {name: {**default, **config[name]} for name, default in defaults.items() if name in config}
+    return {**config, **groups}
+
+
 def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
     """Leaves of nested data by dotted key."""
     if isinstance(data, Mapping) or (isinstance(data, list) and any(isinstance(i, Mapping | list) for i in data)):
         items = data.items() if isinstance(data, Mapping) else enumerate(data)
         return {k: v for key, value in items for k, v in _flatten(value, f"{prefix}{key}.").items()}
     return {prefix.rstrip("."): data}
+
+
+def _default(key: str) -> Any:
+    """What a setting is in a config that does not state it."""
+    return None if key.startswith("objective.max_") else "absent"
 
 
 def _may_change(key: str) -> bool:

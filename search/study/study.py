@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from search.evaluation.outcome import Outcome
 from search.latency.device import in_words
 from search.latency.measuring import Measurement
-from search.objective.costs import Costs
+from search.objective.costs import CostError, Costs
 from search.objective.reward import Objective
 from search.samplers.base import SpaceSampler
 from search.samplers.fidelity import Curve
@@ -126,7 +126,7 @@ class Study:
         self.trials = trials
         self.stopped_early: str | None = None
         """Why no more candidates are proposed before `trials` are reached."""
-        config = {"objective": asdict(objective)} if config is None else config
+        config = {"objective": objective.to_config()} if config is None else config
         with self._leases.turn():
             self._study = open_or_found(
                 self._storage, name, sampler, space, objective, self._costs, facts or {}, config
@@ -457,6 +457,8 @@ class Study:
             write_driver(trial, self._leases.name)
         try:
             candidate = self._decide(trial)
+        except CostError:  # the user's function is wrong, not the candidate
+            raise
         except (InputError, ValueError, KeyError, TypeError) as error:
             write_no_candidate(trial, str(error))
             self._study.tell(trial, state=TrialState.FAIL)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import optuna
 
+from search.evaluation.settings import TrainSettings
 from search.samplers.base import Earlier
 from search.trials.reader import read_learnt, read_trials
 from search.trials.storage import open_study
@@ -87,7 +89,8 @@ def _earlier(
 def _task(config: Mapping[str, Any], space: SearchSpace) -> tuple[Any, Any]:
     """What accuracies depend on beside the decisions: images, and the fixed part of the training."""
     opened = {decision.name for decision in space.decisions}
-    train = {key: value for key, value in config.get("train", {}).items() if f"train.{key}" not in opened}
+    settings = {**asdict(TrainSettings()), **config.get("train", {})}  # a key that was added since had its default
+    train = {key: value for key, value in settings.items() if f"train.{key}" not in opened}
     return config.get("data", {}).get("fingerprint"), train
 
 

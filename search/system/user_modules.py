@@ -10,7 +10,7 @@ from spaces.errors import InputError
 
 
 def import_user_modules(names: Iterable[str]) -> None:
-    """Import the modules that bring a user's own blocks. The current directory counts, as with `python -m`.
+    """Import the modules that bring a user's own blocks and costs. The current directory counts, as with `python -m`.
 
     Raises:
         InputError: a module that does not exist or cannot be imported, with the reason and the line.

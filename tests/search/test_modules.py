@@ -618,5 +618,5 @@ def test_guidelines_are_printed_beside_the_papers_figures(
 
 
 def command(*arguments: str) -> int:
-    run = profile_command.profile
-    return profile_command.run_command(run, dict, description="", config_name="profile", argv=arguments)
+    run, check = profile_command.run_profile, profile_command.ProfileSettings.from_mapping
+    return profile_command.run_command(run, check, description="", config_name="profile", argv=arguments)

@@ -143,7 +143,7 @@ def test_by_reward_weighs_cost_against_accuracy(
         (["study=dune"], "did you mean 'done'?"),
         (["study=done", "max_params=0"], "max_params=0: must be a number above 0"),
         (["study=done", "max_flops=few"], "max_flops=few: must be a number above 0"),
-        (["study=done", "max_latency_ms=2"], "known are flops, params, activation_bytes"),
+        (["study=done", "max_latency_ms=2"], "known are flops, params, memory_access, activation_bytes, size_bytes"),
         (["study=done", "objective.target=1e5"], "objective.target=100000.0: counts with by=reward alone"),
         (["study=done", "by=size"], "by: there is no order 'size'"),
         (["study=done", "by=reward", "objective.cost=latency_ms"], "knows no latency_ms"),

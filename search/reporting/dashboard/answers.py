@@ -12,7 +12,7 @@ from dash import ctx, html, no_update
 from search.reporting.dashboard.studies import Studies
 from search.reporting.figures import DARK, LIGHT, ComparisonInfo, draw_bands, draw_fronts, gather_comparison
 from search.reporting.page import SLOW_FRAGMENTS, StudyPage
-from search.reporting.text import COST_WORDS, percent, readable, readable_cost
+from search.reporting.text import percent, readable_cost, readable_number
 from spaces import InputError
 
 
@@ -115,10 +115,9 @@ def _page_parts(page: StudyPage, first: bool) -> dict[str, Any]:
 
 def _reference(info: ComparisonInfo) -> str:
     low, high, chance = info.reference
-    label = COST_WORDS[info.cost].label
+    reach = f"{readable_number(info.words, low)} to {readable_cost(info.words, high)}"
     return (
-        f"Accuracy against {label}. Hypervolumes share one reference: {readable(low)} to {readable_cost(info.cost, high)}, "
-        f"accuracy above {chance:.0%}."
+        f"Accuracy against {info.words.label}. Hypervolumes share one reference: {reach}, accuracy above {chance:.0%}."
     )
 
 

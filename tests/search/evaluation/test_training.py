@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import conf
 from search.data import Data, join_training, load
 from search.data.images import Held
+from search.evaluation.settings import TrainSettings
 from search.evaluation.training import (
     Diverged,
     Epoch,
     OutOfMemory,
     Result,
-    check_settings,
     evaluate,
     initialise,
     learning_rates,
@@ -63,6 +63,10 @@ def small(classes: int = 10, dropout: float = 0.2) -> nn.Sequential:
 
 def run(data: Data, network: nn.Module | None = None, seed: int = 0, **changes: Any) -> Result:
     return train(network or small(), data, {**SHORT, **changes}, resolution=(8, 8), seed=seed)
+
+
+def made_of(**changes: Any) -> TrainSettings:
+    return TrainSettings.from_mapping({**SHORT, **changes})
 
 
 def measured(result: Result) -> tuple[float, ...]:
@@ -290,7 +294,7 @@ def test_initialisation_keeps_the_variance_of_every_group() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_weight_decay_spares_norms_and_biases(optimizer: str) -> None:
     network = small()
-    made = make_optimizer(network, {**SHORT, "optimizer": optimizer, "weight_decay": 0.5, "lr": 0.1})
+    made = make_optimizer(network, made_of(optimizer=optimizer, weight_decay=0.5, lr=0.1))
     before = copy.deepcopy(network)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -305,7 +309,7 @@ def test_weight_decay_spares_norms_and_biases(optimizer: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
 def test_schedule_rises_then_falls_to_nothing(schedule: str) -> None:
-    rates = learning_rates({**SHORT, "schedule": schedule, "lr": 0.5, "warmup": 0.25}, 400)
+    rates = learning_rates(made_of(schedule=schedule, lr=0.5, warmup=0.25), 400)
     peak = rates.index(max(rates))
     assert peak in (99, 100)
     assert max(rates) == pytest.approx(0.5, rel=1e-3)
@@ -313,14 +317,14 @@ def test_schedule_rises_then_falls_to_nothing(schedule: str) -> None:
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert 0 < rates[-1] < 1e-4
     assert rates[250] == pytest.approx(0.25, rel=0.01), "half way down"
-    assert all(rate > 0 for rate in learning_rates({**SHORT, "schedule": schedule, "warmup": 0}, 1))
+    assert all(rate > 0 for rate in learning_rates(made_of(schedule=schedule, warmup=0), 1))
 
 
 def test_one_cycle_is_pytorchs() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=2000, pct_start=0.3, final_div_factor=1e9)
-    ours = learning_rates({**SHORT, "lr": 0.4, "warmup": 0.3}, 2000)
+    ours = learning_rates(made_of(lr=0.4, warmup=0.3), 2000)
     for rate in ours:
         assert rate == pytest.approx(theirs.get_last_lr()[0], abs=1e-3)
         optimizer.step()
@@ -381,7 +385,9 @@ def test_a_learning_rate_far_too_high_diverges(digits: Data) -> None:
 @pytest.mark.parametrize("name", ["short", "long"])
 def test_published_settings_are_valid(name: str) -> None:
     settings = OmegaConf.to_container(OmegaConf.load(Path(conf.__path__[0]) / "train" / f"{name}.yaml"))
-    assert check_settings(settings) == settings  # type: ignore[arg-type]
+    assert asdict(TrainSettings.from_mapping(settings)) == settings  # type: ignore[arg-type]
+    if name == "short":
+        assert TrainSettings() == TrainSettings.from_mapping(settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -407,13 +413,13 @@ def test_published_settings_are_valid(name: str) -> None:
 )
 def test_wrong_settings_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
-        check_settings({**SHORT, **change})
+        TrainSettings.from_mapping({**SHORT, **change})
     assert message in str(error.value)
 
 
-def test_a_missing_setting_is_named() -> None:
-    with pytest.raises(InputError, match=r"train\.lr is missing"):
-        check_settings({key: value for key, value in SHORT.items() if key != "lr"})
+def test_a_missing_setting_takes_its_default() -> None:
+    settings = TrainSettings.from_mapping({key: value for key, value in SHORT.items() if key != "lr"})
+    assert asdict(settings) == {**SHORT, "lr": 0.2}
 
 
 @pytest.mark.gpu

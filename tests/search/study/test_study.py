@@ -332,6 +332,38 @@ def test_another_config_is_refused_with_what_changed(small_space: SearchSpace) -
     assert "study=NAME" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("stored", "given", "refused"),
+    [  # a setting that a config does not state has its default
+        ({"train": {"epochs": 5}}, {"train": {"epochs": 5, "label_smoothing": 0.1}}, None),
+        ({"train": {"epochs": 5, "label_smoothing": 0.1}}, {"train": {"epochs": 5}}, None),
+        (
+            {"train": {"epochs": 5}},
+            {"train": {"epochs": 5, "label_smoothing": 0.2}},
+            "train.label_smoothing: 0.1 -> 0.2",
+        ),
+        ({"train": {"epochs": 5, "gone": 3}}, {"train": {"epochs": 5}}, "train.gone: 3 -> absent"),
+        ({"objective": {}}, {"objective": {"cost": "flops", "alpha": 0}}, None),
+        ({"objective": {"max_flops": None}}, {"objective": {"max_params": None}}, None),
+        ({"objective": {}}, {"objective": {"max_flops": 1e9}}, "objective.max_flops: None -> 1000000000.0"),
+        ({"device": {"runtime": "torch"}}, {"device": {"runtime": "torch", "batch": 1}}, None),
+        ({"device": {"runtime": "torch"}}, {"device": {"runtime": "torch", "batch": 8}}, "device.batch: 1 -> 8"),
+    ],
+)
+def test_what_a_config_does_not_state_has_its_default(
+    small_space: SearchSpace, stored: dict[str, Any], given: dict[str, Any], refused: str | None
+) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    for config in (stored, given):
+        made = {"objective": {}, **config}
+        if config is given and refused is not None:
+            with pytest.raises(InputError, match="another config") as error:
+                Study(small_space, Objective(), RandomSampler(), storage, trials=3, config=made)
+            assert refused in str(error.value)
+            break
+        Study(small_space, Objective(), RandomSampler(), storage, trials=3, config=made)
+
+
 def test_a_database_survives_its_driver_and_takes_one_at_a_time(small_space: SearchSpace, tmp_path: Path) -> None:
     prepare_folder(tmp_path)
     held = lock(tmp_path, None, "study")
