@@ -30,6 +30,7 @@
         name,
         numeric,
         head: HEADS[name] ?? cost?.label ?? capital(name),
+        meaning: cost?.meaning,
         value: (row) => values[row],
         text: (row) => (name === "state" ? stateOf(model, row) : values[row] == null ? "" : show(values[row])),
       };
@@ -133,6 +134,7 @@
         const button = make("button", { type: "button", onclick: () => this.sortBy(column.name) }, column.head);
         return make("th", {
           scope: "col",
+          title: column.meaning || false,
           class: column.numeric ? "number" : "",
           "data-column": column.name,
           "aria-sort": sorted ? (this.sort.descending ? "descending" : "ascending") : false,
