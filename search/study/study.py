@@ -153,7 +153,7 @@ class Study:
         """Whether the storage may hold what is not known here: other drivers', or what a failed write left."""
         self._idle_until = 0.0
         self._patiently(self._catch_up)
-        self._patiently(lambda: enqueue(self._study, enqueued, space))
+        self._patiently(lambda: enqueue(self._optuna_study, enqueued, space))
 
     @property
     def optuna_study(self) -> optuna.Study:
