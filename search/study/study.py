@@ -153,7 +153,7 @@ class Study:
         """Whether the storage may hold what is not known here: other drivers', or what a failed write left."""
         self._idle_until = 0.0
         self._patiently(self._catch_up)
-        self._patiently(lambda: enqueue(self._study, enqueued, space))
+        self._patiently(lambda: enqueue(self._optuna_study, enqueued, space))
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -358,6 +358,7 @@ class Study:
 
     def _finish_ours(self, number: int, outcome: Outcome, costs: Mapping[str, float]) -> bool:
         """Finishes a trial unless it went to another driver; twice is as good as once."""
+        self._storage.refresh(number)
         trial = self.stored(number)
         if not self._is_ours(trial):
             return False
@@ -375,6 +376,7 @@ class Study:
 
         def requeue() -> None:
             for number in [*self._running, *(copy for copies in self._copies.values() for copy in copies)]:
+                self._storage.refresh(number)
                 trial = self.stored(number)
                 if trial.state is State.RUNNING and self._is_ours(trial):
                     self._requeue(number)
@@ -417,6 +419,8 @@ class Study:
         unsettled = set()
         count = len(self._storage.trials)
         for number in (*sorted(self._unsettled), *range(self._num_seen, count)):
+            if self.stored(number).driver not in alive:
+                self._storage.refresh(number)  # another driver may have taken it over by now
             trial = self.stored(number)
             if not trial.is_finished:
                 unsettled.add(number)

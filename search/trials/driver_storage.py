@@ -2,14 +2,16 @@
 
 Optuna writes each parameter and each attribute of a new trial in a transaction of its own, and reads all running trials whenever it
 is asked for anything. Here a trial that `Study.ask` begins stays in memory until its candidate is decided, and is then created in
-one transaction. Of the other trials, only those that wait, new ones and those that other drivers run are read again. Only Optuna's
-public interface is used: what is in the database is what Optuna itself writes.
+one transaction. Of the other trials, only those that wait, new ones and, from time to time, those that other drivers run are read
+again. Only Optuna's public interface is used: what is in the database is what Optuna itself writes.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import math
+import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,6 +22,9 @@ from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+RUNNING_S = 1.0
+"""Seconds after which the trials that other drivers run are read again: with many workers that is most of the reading."""
 
 
 class NumberTakenError(OptunaError):
@@ -43,7 +48,9 @@ class DriverStorage(BaseStorage):
     ) -> None:
         self._database = database
         self._is_hidden = is_hidden
-        self._running_elsewhere = (TrialState.RUNNING,) if is_shared else ()
+        self._is_shared = is_shared
+        self._running_read = -math.inf
+        """When the running trials were last read, on the monotonic clock."""
         self._study_id: int | None = None
         """The study whose trials are kept, the first that is looked up."""
         self._directions: list[StudyDirection] = []
@@ -88,8 +95,14 @@ class DriverStorage(BaseStorage):
         """All trials of the study, by their numbers, as they were at the beginning of the turn or are since."""
         return self._trials
 
+    def refresh(self, number: int) -> None:
+        """Reads an unfinished trial again, before something depends on who runs it."""
+        if self._is_shared and number in self._unfinished and not self._is_begun(self._trials[number]):
+            self._note(self._database.get_trial(self._id_of(number)))
+
     def _forget(self) -> None:
         self._trials, self._ids, self._unfinished, self._begun = [], {}, set(), None
+        self._running_read = -math.inf
 
     # what others write
 
@@ -108,7 +121,9 @@ class DriverStorage(BaseStorage):
             self._load(self._study_id)
             return
         self._take_in_new()
-        states = (TrialState.WAITING, *self._running_elsewhere)
+        states: tuple[TrialState, ...] = (TrialState.WAITING,)
+        if self._is_shared and time.monotonic() - self._running_read >= RUNNING_S:
+            states, self._running_read = (TrialState.WAITING, TrialState.RUNNING), time.monotonic()
         found = {trial.number: trial for trial in self._database.get_all_trials(self._study_id, False, states)}
         for number in self._unfinished & found.keys():
             self._note(found[number])

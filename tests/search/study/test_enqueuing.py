@@ -85,14 +85,15 @@ def test_optunas_samplers_still_see_what_all_trials_share(space: SearchSpace) ->
     assert "width_multiplier" in study._study.sampler.infer_relative_search_space(study._study, None)  # type: ignore[arg-type]
 
 
-def test_a_resumed_study_enqueues_nothing_twice_and_runs_what_was_interrupted(space: SearchSpace) -> None:
+@pytest.mark.parametrize("name", ["cost_aware", "random"])
+def test_a_resumed_study_enqueues_nothing_twice_and_runs_what_was_interrupted(space: SearchSpace, name: str) -> None:
     storage = optuna.storages.InMemoryStorage()
     wanted = [outside(), inside(space)]
-    study = open_study(space, storage, enqueued=wanted)
+    study = open_study(space, storage, name=name, enqueued=wanted)
     first = study.ask()
     assert first is not None
     # the driver is killed here
-    again = open_study(space, storage, enqueued=wanted)
+    again = open_study(space, storage, name=name, enqueued=wanted)
     assert len(again.optuna_study.trials) == 2
     assert again.num_enqueued == 2
     same = again.ask()
@@ -100,7 +101,9 @@ def test_a_resumed_study_enqueues_nothing_twice_and_runs_what_was_interrupted(sp
     assert (same.number, same.candidate) == (first.number, first.candidate)
     again.tell(same.number, Outcome("complete", 0.97, epochs=2))
     finish(again)
-    more = open_study(space, storage, trials=13, enqueued=[*wanted, *read_networks(["mobilenet_v2"], **IMAGE)])
+    more = open_study(
+        space, storage, name=name, trials=13, enqueued=[*wanted, *read_networks(["mobilenet_v2"], **IMAGE)]
+    )
     finish(more)
     assert [t.user_attrs["name"] for t in more.optuna_study.trials if "enqueued" in t.user_attrs] == [
         "own",
@@ -108,7 +111,7 @@ def test_a_resumed_study_enqueues_nothing_twice_and_runs_what_was_interrupted(sp
         "mobilenet_v2",
     ]
     assert more.optuna_study.trials[-1].state is TrialState.COMPLETE
-    assert open_study(space, storage, trials=13, enqueued=wanted).ask() is None
+    assert open_study(space, storage, name=name, trials=13, enqueued=wanted).ask() is None
 
 
 def test_one_outside_the_limits_is_refused_and_says_so(space: SearchSpace) -> None:

@@ -171,7 +171,10 @@ def test_a_number_that_somebody_takes_who_waits_for_no_turn_is_noticed(database:
         assert [trial.params for trial in driver.trials] == [{}, {"kernel_size": 3, "repeat": 2, "lr": 0.01}]
 
 
-def test_what_others_write_is_seen_in_the_next_turn(database: RDBStorage, tmp_path: Path) -> None:
+def test_what_others_write_is_seen_in_the_next_turn(
+    database: RDBStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.trials.driver_storage.RUNNING_S", 0.0)
     ours = DriverStorage(database, is_shared=True)
     theirs = DriverStorage(open_database(tmp_path / DATABASE), is_shared=True)
     study = make_study(ours)
@@ -196,6 +199,24 @@ def test_what_others_write_is_seen_in_the_next_turn(database: RDBStorage, tmp_pa
     with ours.turn():
         assert contents(ours.get_all_trials(study)) == contents(stored(database, study))
         assert [t.number for t in ours.get_all_trials(study, states=(TrialState.COMPLETE,))] == [1]
+
+
+def test_who_runs_a_trial_is_read_again_before_something_depends_on_it(database: RDBStorage, tmp_path: Path) -> None:
+    ours = DriverStorage(database, is_shared=True)
+    theirs = DriverStorage(open_database(tmp_path / DATABASE), is_shared=True)
+    study = make_study(ours)
+    with ours.turn():
+        number = ours.create_new_trial(study)
+        ours.set_trial_user_attr(number, "driver", "ours")
+    with ours.turn():  # has read what is running
+        theirs.get_study_id_from_name("study")
+    with theirs.turn():
+        theirs.set_trial_state_values(number, TrialState.WAITING)
+        theirs.set_trial_state_values(number, TrialState.RUNNING)
+        theirs.set_trial_user_attr(number, "driver", "theirs")
+    with ours.turn():
+        ours.refresh(number)
+        assert ours.get_trial(number).user_attrs == {"driver": "theirs"}
 
 
 def test_trials_that_are_queued_by_hand_are_seen_by_the_only_driver(database: RDBStorage) -> None:
