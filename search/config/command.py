@@ -213,7 +213,7 @@ def _run_job(main: Callable[[T], int | None], job: T) -> int:
     try:
         with interruptible(), refusals():
             status = main(job) or 0
-            sys.stdout.flush()
+            print(end="", flush=True)  # what cannot be written is told as an error of this job
             return status
     except InputError as error:
         study = getattr(job, "study", None)
@@ -380,7 +380,7 @@ def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{name}={value!r}: must be a text that is not empty")
+        raise InputError(hide_password(f"{name}={value!r}: must be a text that is not empty"))
     return value
 
 
