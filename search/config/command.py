@@ -24,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
 from search.config.overrides import Override, apply, check_study_name, default_study_name, read_jobs
-from search.config.refusals import check_place, drop_unwritten_output, refusals, say_error
+from search.config.refusals import check_temporary_folder, drop_unwritten_output, refusals, say_error
 from search.system.secrets import hide_in_url, hide_password
 from search.system.signals import interruptible
 from spaces.checks import is_integer
@@ -183,7 +183,7 @@ def run_command(
             stream.reconfigure(errors="replace")  # a terminal may lack a sign that is printed
     try:
         with interruptible(), refusals():
-            check_place()
+            check_temporary_folder()
             arguments = _read_arguments(given)
             if arguments.help:
                 return _write(_help(arguments, config_name, conf, description, examples))

@@ -33,14 +33,8 @@ def refusals() -> Iterator[None]:
         raise InputError(refused) from error
 
 
-def check_place() -> None:
-    """Raises InputError where the current directory is gone, or nothing can be written to a temporary folder."""
-    try:
-        os.getcwd()
-    except OSError as error:
-        raise InputError(
-            f"the current directory cannot be used ({error.strerror}); change to one that exists"
-        ) from error
+def check_temporary_folder() -> None:
+    """Raises InputError where nothing can be written to a temporary folder."""
     try:
         tempfile.gettempdir()
     except OSError as error:
