@@ -20,8 +20,8 @@ from search.trials.leases import PostgresLeases, patiently
 from search.trials.storage import open_leases, open_storage
 from spaces import InputError, SearchSpace
 
-from .conftest import instant_outcome
-from .postgres import Server
+from tests.search.conftest import instant_outcome
+from tests.search.postgres import Server
 
 
 @pytest.fixture(scope="module")
