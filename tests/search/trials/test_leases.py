@@ -19,7 +19,6 @@ from search.study.study import Proposal, Study
 from search.trials.leases import PostgresLeases, patiently
 from search.trials.storage import open_leases, open_storage
 from spaces import InputError, SearchSpace
-
 from tests.search.conftest import instant_outcome
 from tests.search.postgres import Server
 
