@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+from search.system.surroundings import check_surroundings
 
 if TYPE_CHECKING:
     from search.api import find_front
     from search.objective.costs import COSTS, Cost
     from search.objective.reward import Objective
     from search.reporting.stored_study import StoredStudy, load_study
+
+if sys.argv[:1] == ["-m"]:  # `python -m search.run`, whose module comes next with all that it needs
+    check_surroundings()
 
 _PLACES = {
     "COSTS": "search.objective.costs",

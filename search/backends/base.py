@@ -123,7 +123,14 @@ class Lost:
     reason: str
 
 
-Event = EpochDone | Finished | Lost
+@dataclass(frozen=True)
+class Remark:
+    """Something that a person should know of; no job is changed by it."""
+
+    text: str
+
+
+Event = EpochDone | Finished | Lost | Remark
 
 
 class Backend(Protocol):

@@ -136,7 +136,7 @@ class RayBackend:
             if isinstance(event, EpochDone):
                 if state is not None:
                     self._states[event.number] = self._jobs[event.number], state
-            else:
+            elif isinstance(event, Finished | Lost):
                 self._jobs.pop(event.number, None)
             if isinstance(event, Finished):
                 self._states.pop(event.number, None)

@@ -30,7 +30,7 @@ from search.config.overrides import (
     default_study_name,
     read_jobs,
 )
-from search.config.refusals import check_place, drop_unwritten_output, refusals, say_error
+from search.config.refusals import check_temporary_folder, drop_unwritten_output, refusals, say_error
 from search.system.secrets import hide_in_url, hide_password
 from search.system.signals import interruptible
 from spaces.errors import InputError, did_you_mean
@@ -103,7 +103,7 @@ def run_command(
             stream.reconfigure(errors="replace")  # a terminal may lack a sign that is printed
     try:
         with interruptible(), refusals():
-            check_place()
+            check_temporary_folder()
             arguments = _read_arguments(given)
             if arguments.help:
                 return _write(_help(arguments, config_name, conf, description, examples))
@@ -133,7 +133,7 @@ def _run_job(main: Callable[[T], int | None], job: T) -> int:
     try:
         with interruptible(), refusals():
             status = main(job) or 0
-            sys.stdout.flush()
+            print(end="", flush=True)  # what cannot be written is told as an error of this job
             return status
     except InputError as error:
         study = getattr(job, "study", None)

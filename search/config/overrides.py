@@ -260,6 +260,8 @@ def _parse(argument: str) -> HydraOverride:
 def _quote_words(argument: str) -> str:
     """Quote the words that hold characters the grammar has no place for, such as `=` in a study's name or `é`."""
     key, equals, value = argument.partition("=")
+    if key.lstrip("+") == "storage" and re.match(r"[\w+]+://", value):  # a URL may hold brackets and commas
+        return key + equals + QuotedString(value, Quote.single).with_quotes()
     if "'" in value or '"' in value:
         return argument
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -32,14 +33,12 @@ def refusals() -> Iterator[None]:
         raise InputError(refused) from error
 
 
-def check_place() -> None:
-    """Raises InputError where the current directory is gone: relative paths would mean nothing."""
+def check_temporary_folder() -> None:
+    """Raises InputError where nothing can be written to a temporary folder."""
     try:
-        os.getcwd()
+        tempfile.gettempdir()
     except OSError as error:
-        raise InputError(
-            f"the current directory cannot be used ({error.strerror}); change to one that exists"
-        ) from error
+        raise InputError(f"there is no folder for temporary files ({error.strerror}); TMPDIR names one") from error
 
 
 def drop_unwritten_output() -> None:
@@ -90,6 +89,8 @@ def _of_database(error: Exception) -> str | None:
 
 
 def _output_works() -> bool:
+    if sys.stdout is None:  # closed by whoever started this process; what is printed then goes nowhere
+        return True
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from search.config.overrides import LIMIT, check_study_name
+from search.system.secrets import hide_password
 from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
 
@@ -349,7 +350,7 @@ def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{name}={value!r}: must be a text that is not empty")
+        raise InputError(hide_password(f"{name}={value!r}: must be a text that is not empty"))
     return value
 
 

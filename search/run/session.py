@@ -41,7 +41,7 @@ from search.study.founding import try_costs
 from search.study.progress import Ended, Status
 from search.study.study import Study
 from search.study.warm_start import read_earlier
-from search.system.files import replace_file
+from search.system.files import Presence, replace_file
 from search.system.printable import csv_text
 from search.system.secrets import hide_in_url, without_password
 from search.system.user_modules import import_user_modules
@@ -53,6 +53,7 @@ from search.trials.storage import (
     open_storage,
     open_study,
     prepare_folder,
+    sqlite_path,
     stored_name,
     writing,
 )
@@ -231,7 +232,7 @@ def search(
             lambda: make_backend(parts.backend, config.workers, parts.data, config.imports),
             seed=config.seed,
             retries=parts.backend.retries,
-            watch=follow(study, progress, tracker),
+            watch=follow(study, progress, tracker, Presence(sqlite_path(folder, config.storage))),
             say=progress.note,
             fidelity=make_fidelity(config.fidelity, study.objective),
             confirm=config.confirm,
@@ -271,10 +272,11 @@ def check_rungs(fidelity: Fidelity, space: SearchSpace) -> None:
         )
 
 
-def follow(study: Study, progress: Progress, tracker: Tracker) -> Watcher:
-    """What is told of every trial that ends: the display, and the tracker."""
+def follow(study: Study, progress: Progress, tracker: Tracker, database: Presence) -> Watcher:
+    """What is told of every trial that ends: the display, and the tracker. The database must still be there."""
 
     def watch(status: Status, ended: Ended | None) -> None:
+        database.check()
         progress.update(status, ended)
         if isinstance(tracker, NoTracker) or ended is None or ended.state == "confirmed":
             return

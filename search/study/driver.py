@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
-from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost, out_of_memory
+from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost, Remark, out_of_memory
 from search.backends.processes import SIGNALS
 from search.evaluation.outcome import Outcome
 from search.objective.pareto import Front
@@ -19,6 +19,7 @@ from search.samplers.fidelity import Curve, Fidelity, Full
 from search.study.confirming import seeds_after
 from search.study.progress import Ended, Status
 from search.study.study import Proposal, Study
+from search.system.signals import leave_terminal
 
 Watcher = Callable[[Status, Ended | None], None]
 
@@ -39,7 +40,7 @@ def explore(
     One proposal is always made ahead: a worker that becomes free goes on at once, and waits neither for the sampler nor for the
     storage. A trial whose worker died starts again, `retries` times at the most, then it is a failure; one that runs out of memory
     starts again once with batches of half the size. With other drivers on the study, their trials are waited for: what one leaves
-    behind is done here. On Ctrl-C or SIGTERM the workers are ended, running trials are queued again in the study, and
+    behind is done here. On Ctrl-C, SIGTERM or SIGHUP the workers are ended, running trials are queued again in the study, and
     KeyboardInterrupt is raised.
 
     Args:
@@ -70,7 +71,9 @@ def explore(
 
 
 class _Interruption:
-    """Ctrl-C and SIGTERM (a batch system, `docker stop`): noted first, so that no proposal or result is left half written.
+    """Ctrl-C, SIGTERM (a batch system, `docker stop`) and SIGHUP (a closed terminal).
+
+    They are noted first, so that no proposal or result is left half written.
 
     The loop looks at `requested` between two steps. The third signal no longer waits for that: something must have got stuck.
     """
@@ -81,7 +84,10 @@ class _Interruption:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Interruption:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        heard = [
+            number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+        ]  # nohup
+        self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -99,6 +105,8 @@ class _Interruption:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._num_signals += 1
+        if signum == signal.SIGHUP:
+            leave_terminal()
         if self._num_signals >= 3 and not self._held:
             raise KeyboardInterrupt
 
@@ -166,6 +174,8 @@ class _Search:
                 return
             self._start_ahead()  # before the books are kept
             self._tell(event.number, event.outcome)
+        elif isinstance(event, Remark):
+            self.study.say(event.text)
         elif isinstance(event, Lost):
             self.losses[event.number] += 1
             if self.losses[event.number] <= self.retries:

@@ -31,12 +31,8 @@ def hide_in_url(url: str) -> str:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: the port is no number, and may be a password without a host
         return hidden
-    # an @ in a password is written %40; after one that is not, the rest of the password passes for a host or a database
-    if any("@" in part for part in (parsed.host or "", parsed.database or "")) and (
-        parsed.password or ":" in url[len(scheme) + 3 :]
-    ):
-        return hidden
-    shown = re.sub(r"^([^:]*://[^:/]*):[^@]*@", rf"\1:{HIDDEN}@", url) if parsed.password is not None else url
+    # to the last @: one that belongs to the password should be written %40, and is not always
+    shown = re.sub(r"^([^:]*://[^:/]*):.*@", rf"\1:{HIDDEN}@", url) if parsed.password is not None else url
     return re.sub(r"([?&][^=&]*pass(?:word|wd)?=)[^&\s]*", rf"\1{HIDDEN}", shown, flags=re.IGNORECASE)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from search.system.secrets import HIDDEN, hide_in_url
+from search.system.secrets import hide_in_url
 from search.system.sqlite import connect, connect_to_read
 from search.trials.leases import ENCODING, Alone, Leases, PostgresLeases, making_tables
 from search.trials.refusals import DATABASE_ERRORS, opening_storage, storage_reason
@@ -119,7 +119,7 @@ def sqlite_path(folder: Path, url: str | None) -> Path | None:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise InputError(f"storage: '{shown}' {_NO_URL}") from error
-    if shown.endswith(f"://{HIDDEN}"):
+    if parsed.password is not None and "@" in f"{parsed.host}{parsed.database}":  # that of a password, most likely
         raise InputError(f"storage: '{shown}' {_NO_URL}")
     kind = parsed.get_backend_name()
     if kind == "sqlite" and parsed.database and parsed.database != ":memory:":

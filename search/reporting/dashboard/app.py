@@ -83,7 +83,7 @@ def _log_failures(server: Flask) -> None:
         if isinstance(error, HTTPException):
             return error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        server.logger.error("%s %s failed: %s", request.method, ascii(request.path)[1:200], printable(reason))
+        server.logger.error("%s %s failed: %s", request.method, ascii(request.path)[1:-1][:200], printable(reason))
         return "The request failed; the dashboard's log says why.", 500
 
 

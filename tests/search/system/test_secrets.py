@@ -16,11 +16,11 @@ from search.system.secrets import hide_in_url, hide_password
         ("postgresql://:s3cret@/db", "postgresql://:***@/db"),
         ("postgresql://host/db?user=ann&password=s3cret&x=1", "postgresql://host/db?user=ann&password=***&x=1"),
         ("cannot reach postgresql://ann:s3 cret@host/db now", "cannot reach postgresql://ann:***@host/db now"),
+        ("postgresql://ann:s3@cret@host/db", "postgresql://ann:***@host/db"),
+        ("postgresql://ann@corp:s3/cr@et@host/db", "postgresql://ann@corp:***@host/db"),
         # what cannot be parsed is not shown
         ("postgresql://ann:s3cret", "postgresql://***"),
         ("postgresql://ann@corp.org:s3cret", "postgresql://***"),
-        ("postgresql://ann:s3@cret@host/db", "postgresql://***"),
-        ("postgresql://ann:s3/cr@et@host/db", "postgresql://***"),
         ("postgresql://ann:pass@host:s3cret/db", "postgresql://***"),
         ("storage=ann:s3cret@host/db", "storage=***"),
         ("+storage=postgresql://ann:s3cret", "+storage=postgresql://***"),
