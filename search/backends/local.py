@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
@@ -20,9 +20,10 @@ from pathlib import Path
 
 import torch
 
-from search.backends.base import EpochDone, Event, Finished, Job, Lost, choose_device, evaluate, limit_memory, overdue
-from search.backends.processes import SIGNALS, make_context
-from search.data import Data
+from search.backends.base import EpochDone, Event, Finished, Lost, choose_device, limit_memory
+from search.backends.processes import SIGNALS, make_context, without_main
+from search.evaluation.job import Evaluator, Job
+from search.evaluation.outcome import overdue
 from search.evaluation.training import Epoch
 from search.system.user_modules import import_user_modules
 from spaces import InputError
@@ -31,8 +32,8 @@ MAX_FALSE_STARTS = 3
 """Workers in a row that end before they could take a job, after which no more are started."""
 
 
-_Arguments = tuple[str, tuple[str, ...], str, float | None]
-"""Of a worker: the folder of the images, imports, device, and its bound on memory."""
+_Arguments = tuple[str, Callable[[], Evaluator], tuple[str, ...], str, float | None]
+"""A worker's: the folder of what was packed, what opens the evaluator, imports, device, and the bound on memory."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,20 @@ class LocalBackend:
 
     Args:
         workers: how many processes.
-        data: the images; workers map the same copy from a temporary file.
+        evaluator: evaluates the jobs; what it packs lies in a temporary folder that the workers share.
         imports: modules every worker imports first.
         accelerator: "cpu", "cuda", or "auto" for CUDA where it is available.
         timeout_s: seconds after which a job is ended; None: never.
         memory_mb: MiB that a worker may take beyond what it starts with; None: as much as there is.
 
     Raises:
-        InputError: CUDA is asked for and not there, or there is no room for the images.
+        InputError: CUDA is asked for and not there, the evaluator cannot be sent, or there is no room for what it packs.
     """
 
     def __init__(
         self,
         workers: int,
-        data: Data,
+        evaluator: Evaluator,
         imports: Sequence[str] = (),
         accelerator: str = "auto",
         *,
@@ -71,14 +72,17 @@ class LocalBackend:
         self._context = make_context()
         self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
         try:
-            data.save(self._folder.name)
+            open_evaluator = evaluator.pack(Path(self._folder.name))
+        except InputError:
+            self._folder.cleanup()
+            raise
         except OSError as error:
             self._folder.cleanup()
             raise InputError(
-                f"cannot write the images for the workers to {self._folder.name} ({error.strerror}); "
+                f"cannot write what the workers need to {self._folder.name} ({error.strerror}); "
                 "the environment variable TMPDIR names another place"
             ) from error
-        self._arguments = (self._folder.name, tuple(imports), device, memory_mb)
+        self._arguments = (self._folder.name, open_evaluator, tuple(imports), device, memory_mb)
         self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._false_starts = 0
         self._workers = [_Worker(self._context, self._arguments) for _ in range(workers)]
@@ -185,7 +189,8 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         # not a daemon, which may have no children: those decode images that are streamed
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, *arguments))  # type: ignore[attr-defined]
-        self.process.start()
+        with without_main():
+            self.process.start()
         theirs.close()
 
     def give(self, job: Job) -> None:
@@ -205,7 +210,14 @@ class _Worker:
         return f"its worker ended with exit status {code}"
 
 
-def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str, memory_mb: float | None) -> None:
+def _work(
+    driver: Connection,
+    folder: str,
+    open_evaluator: Callable[[], Evaluator],
+    imports: tuple[str, ...],
+    device: str,
+    memory_mb: float | None,
+) -> None:
     """The life of a worker: a job at a time until the driver is gone."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -215,7 +227,7 @@ def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str
     torch.set_num_threads(1)
     try:
         import_user_modules(imports)
-        data = Data.open(Path(folder))
+        evaluator = open_evaluator()
     except InputError as error:  # the driver could do both: something is different here
         driver.send(_Ready(str(error)))
         return
@@ -230,7 +242,7 @@ def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str
                 driver.send(EpochDone(job.number, epoch))
                 return bool(driver.recv()) if epoch.epoch in job.rungs else True
 
-            driver.send(Finished(job.number, evaluate(job, data, device, on_epoch)))
+            driver.send(Finished(job.number, evaluator.evaluate(job, on_epoch, device)))
 
 
 def _end_with_driver(folder: str) -> None:

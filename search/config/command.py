@@ -10,6 +10,7 @@ import argparse
 import atexit
 import gc
 import io
+import math
 import os
 import sys
 import textwrap
@@ -26,7 +27,7 @@ from search.config.files import ConfigFiles, config_loader
 from search.config.overrides import Override, apply, check_study_name, default_study_name, read_jobs
 from search.system.secrets import hide_password
 from search.system.signals import interruptible
-from spaces.checks import is_integer
+from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
 from spaces.reference import refuse_resolvers
 
@@ -80,7 +81,11 @@ class RunConfig:
     warm_start: tuple[str, ...]
     """Earlier studies to learn from: names in `results_dir`, and absolute paths of folders."""
     workers: int | None
-    """Candidates trained at the same time; None: as many as there is room for."""
+    """Candidates evaluated at the same time; None: as many as there is room for."""
+    evaluator: str | None
+    """A function that finds the accuracy of candidates, as my_package.training:evaluate; None: they are trained here."""
+    timeout_s: float | None
+    """Seconds after which the search ends; None: never."""
     storage: str | None
     """URL of the study's storage; None: a SQLite file in the study's folder."""
     tracker: str
@@ -103,7 +108,7 @@ class RunConfig:
         if missing:
             raise InputError(f"{missing[0]} is missing from the config; give it as {missing[0]}=...")
         groups = {name: _mapping(name, config[name]) for name in names[: names.index("study")]}
-        workers, storage = config["workers"], config["storage"]
+        workers, storage, evaluator = config["workers"], config["storage"], config["evaluator"]
         return cls(
             **groups,
             study=check_study_name(config["study"]),
@@ -115,6 +120,8 @@ class RunConfig:
             enqueue=_names("enqueue", config["enqueue"], "networks", "[mobilenet_v2, mine.yaml]"),
             warm_start=_names("warm_start", config["warm_start"], "studies", "[shuffle_agg-digits]"),
             workers=None if workers is None else _whole("workers", workers, 1),
+            evaluator=None if evaluator is None else _text("evaluator", evaluator),
+            timeout_s=check_timeout(config["timeout_s"]),
             storage=None if storage is None else _text("storage", storage),
             tracker=_text("tracker", config["tracker"]),
             imports=_names("imports", config["imports"], "modules", "[my_package.blocks]"),
@@ -373,6 +380,17 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{name}={value!r}: must be a text that is not empty")
     return value
+
+
+def check_timeout(value: object) -> float | None:
+    """The setting `timeout_s`.
+
+    Raises:
+        InputError: it is no number of seconds.
+    """
+    if value is None or (is_number(value) and 0 < value < math.inf):
+        return value
+    raise InputError(f"timeout_s={value!r}: must be a number of seconds above 0, or null for no limit")
 
 
 def _names(key: str, value: object, what: str, example: str) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ This module is the border where accuracy changes sign: `front_points` gives what
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +50,8 @@ class Objective:
     """Hard limit on milliseconds per forward pass."""
     max_activation_bytes: float | None = None
     """Hard limit on the bytes of activations alive at once."""
+    max_metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Limits on numbers that an evaluator finds beside accuracy, by name: known, and held, only after evaluation."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a value that no objective can have."""
@@ -63,21 +65,37 @@ class Objective:
         for cost, limit in self.limits.items():
             if not limit > 0:
                 raise InputError(f"objective.max_{cost} must be above 0, got {limit:g}")
+        for name, limit in self.max_metrics.items():
+            _number(limit, f"max_{name}")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], default_cost: str = "flops") -> "Objective":
+    def from_config(
+        cls, config: Mapping[str, Any], default_cost: str = "flops", metrics: Collection[str] = ()
+    ) -> "Objective":
         """The objective that a mapping of the fields states; absent keys take their defaults, a cost of null `default_cost`.
 
         Numbers may be written as strings ("-inf", "3e6"), as YAML and command lines do.
 
+        Args:
+            config: the mapping.
+            default_cost: the cost where none is stated.
+            metrics: names of an evaluator's metrics, limited by max_<name>.
+
         Raises:
             InputError: an unknown key, or a value of the wrong kind or out of its range.
         """
-        names = [field.name for field in fields(cls)]
-        values: dict[str, Any] = {"cost": default_cost}
+        names = [one.name for one in fields(cls)]
+        limited = dict(config.get("max_metrics") or {})
+        values: dict[str, Any] = {"cost": default_cost, "max_metrics": limited}
         for key, value in config.items():
+            if key == "max_metrics":
+                continue
+            if key.startswith("max_") and key.removeprefix("max_") in metrics:
+                limited |= {} if value is None else {key.removeprefix("max_"): _number(value, key)}
+                continue
             if key not in names:
-                raise InputError(f"objective.{key}={value}: no such key{did_you_mean(key, names)}")
+                valid = [name for name in names if name != "max_metrics"] + [f"max_{name}" for name in metrics]
+                raise InputError(f"objective.{key}={value}: no such key{did_you_mean(key, valid)}")
             if key == "cost":
                 values[key] = default_cost if value is None else str(value)
             elif key == "target":
@@ -93,6 +111,18 @@ class Objective:
         """The hard limits that are set, by the name of the cost they limit."""
         named = {name: getattr(self, f"max_{name}") for name in ("flops", "params", "latency_ms", "activation_bytes")}
         return {name: limit for name, limit in named.items() if limit is not None}
+
+    def check_metrics(self, declared: Collection[str]) -> None:
+        """Raises InputError for a limit on a metric that no evaluator declares."""
+        for name in self.max_metrics:
+            if name not in declared:
+                said = f"it declares {', '.join(declared)}" if declared else "it declares none"
+                raise InputError(f"objective.max_{name}: the evaluator declares no metric '{name}'; {said}")
+
+    def beyond(self, metrics: Mapping[str, float]) -> str | None:
+        """Which limits on metrics are exceeded, and by what; None where all are kept."""
+        over = [name for name, limit in self.max_metrics.items() if metrics[name] > limit]
+        return ", ".join(f"{name} {metrics[name]:g} > {self.max_metrics[name]:g}" for name in over) or None
 
     @property
     def has_one_target(self) -> bool:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.objective.reward import Objective
 from search.reporting.record import Record
 from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS, StudyInfo, floats, trials_frame
-from search.study.study import measured_key
+from search.study.study import BEYOND, METRICS, measured_key
 from search.trials.confirmations import Confirmations
 from search.trials.integrity import defect
 from spaces.errors import InputError
@@ -38,9 +38,10 @@ def read_study(study: optuna.Study) -> tuple[pd.DataFrame, StudyInfo]:
     if missing:
         raise InputError(f"the study '{study.study_name}' holds no {missing[0]}: it was not made by search.run")
     rows = [_row(trial, attributes) for trial in study.get_trials(deepcopy=False)]
-    trials = trials_frame(rows, attributes["decisions"])
+    metrics = {**{name: "" for row in rows for name in row["metrics"]}, **attributes.get(METRICS, {})}
+    trials = trials_frame([{**row["metrics"], **row} for row in rows], attributes["decisions"], metrics)
     reference = attributes["reference"]
-    objective = Objective.from_config(attributes["config"]["objective"])
+    objective = Objective.from_config(attributes["config"]["objective"], metrics=metrics)
     cost_range = tuple(reference["cost_range"][objective.cost])
     objective = objective.resolve(cost_range)
     if "accuracy_mean" in trials:
@@ -83,15 +84,16 @@ def _row(trial: FrozenTrial, study: Mapping[str, Any]) -> dict[str, Any]:
     attributes = trial.user_attrs
     edited = defect(trial) if trial.state.is_finished() else None
     if edited is not None:
-        return {"number": trial.number, "state": "failed", "failure": attributes.get("failure", edited)}
+        return {"number": trial.number, "state": "failed", "failure": attributes.get("failure", edited), "metrics": {}}
     known = {name: attributes[name] for name in (*TRIAL_COLUMNS, *LEARNT_COLUMNS) if name in attributes}
     if "digest" in attributes and "duplicate_of" not in attributes:
         known |= _confirmed(Confirmations.of(study, attributes))
         measured = study.get(measured_key(attributes["digest"]))
         known |= {} if measured is None else {"measured_ms": measured["latency_ms"]}
-    state = "infeasible" if "infeasible" in attributes else _STATES[trial.state]
-    failure = attributes.get("failure", attributes.get("infeasible"))
-    return {**trial.params, **known, "number": trial.number, "state": state, "failure": failure}
+    beyond = attributes.get("infeasible", attributes.get(BEYOND))
+    state = _STATES[trial.state] if beyond is None else "infeasible"
+    own = {"number": trial.number, "state": state, "failure": attributes.get("failure", beyond)}
+    return {**trial.params, **known, **own, "metrics": attributes.get(METRICS, {})}
 
 
 def _span(trial: FrozenTrial) -> tuple[float, float]:

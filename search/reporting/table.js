@@ -28,7 +28,7 @@
       return {
         name,
         numeric,
-        head: HEADS[name] ?? capital(name),
+        head: HEADS[name] ?? capital(name) + (model.units[name] ? ` (${model.units[name]})` : ""),
         value: (row) => values[row],
         text: (row) => (name === "state" ? stateOf(model, row) : values[row] == null ? "" : show(values[row])),
       };

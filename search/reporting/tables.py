@@ -17,7 +17,7 @@ from search.system.files import replace_file
 
 TRIAL_COLUMNS = {
     "number": "of the trial, from 0 in the order in which they were proposed",
-    "state": "complete; stopped, early; failed; infeasible, beyond a hard limit and never trained; running; waiting to run again",
+    "state": "complete; stopped, early; failed; infeasible, beyond a hard limit; running; waiting to run again",
     "accuracy": "share of the validation images classified rightly after the last epoch, 0 to 1",
     "accuracy_top5": "share of them whose class is among the five best guesses; from 20 classes on",
     "flops": "multiply-adds of one image",
@@ -43,7 +43,7 @@ LEARNT_COLUMNS = {
     "confirmations": "how many they are",
     "measured_ms": "milliseconds a forward pass, measured end to end after the search",
 }
-"""Columns that follow where a trial has them. Each further column is a decision."""
+"""Columns that follow where a trial has them. Each further column is a metric of the evaluator or a decision."""
 
 STATES = ("complete", "stopped", "failed", "infeasible", "running", "waiting")
 """What a trial can be. Only complete ones, trained in full, can be on a front; a duplicate has its original's state."""
@@ -80,33 +80,45 @@ class StudyInfo:
     """Whether that device is the machine that searched, so that it could measure the front."""
 
 
-def trials_frame(rows: Iterable[Mapping[str, Any]], decisions: Sequence[str]) -> pd.DataFrame:
+def trials_frame(
+    rows: Iterable[Mapping[str, Any]], decisions: Sequence[str], metrics: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """The trials table from rows that may leave cells out.
 
     Counts are whole numbers even where some are missing, measurements floats, decisions what they are (an absent one
     is None), so that a decision of 2 is written "2" beside an inactive one.
 
     Args:
-        rows: one mapping a trial, keys among `TRIAL_COLUMNS`, `LEARNT_COLUMNS` and `decisions`.
+        rows: one mapping a trial, keys among `TRIAL_COLUMNS`, `LEARNT_COLUMNS`, `metrics` and `decisions`.
         decisions: the decisions' names, in their order.
+        metrics: units of an evaluator's further numbers, by name; the frame's attribute `metrics` keeps them.
     """
     rows = list(rows)
     columns: dict[str, pd.Series[Any]] = {}
     learnt = [name for name in LEARNT_COLUMNS if any(not is_missing(row.get(name)) for row in rows)]
-    for name in (*TRIAL_COLUMNS, *learnt, *decisions):
+    metrics = dict(metrics or {})
+    for name in (*TRIAL_COLUMNS, *learnt, *metrics, *decisions):
         cells = [row.get(name) for row in rows]
         if name in _COUNTS:
             columns[name] = pd.Series(cells, dtype="Int64")
-        elif name in _NUMBERS:
+        elif name in _NUMBERS or name in metrics:
             columns[name] = pd.Series(cells, dtype="float64")
         else:
             columns[name] = pd.Series(cells, dtype="object")
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    frame.attrs["metrics"] = metrics
+    return frame
+
+
+def metric_units(trials: pd.DataFrame) -> dict[str, str]:
+    """The units of an evaluator's further numbers in the table, by name."""
+    return dict(trials.attrs.get("metrics", {}))
 
 
 def decision_columns(trials: pd.DataFrame) -> list[str]:
     """The names of the decisions, in the table's order."""
-    return [str(name) for name in trials.columns if name not in (*TRIAL_COLUMNS, *LEARNT_COLUMNS)]
+    others = {*TRIAL_COLUMNS, *LEARNT_COLUMNS, *metric_units(trials)}
+    return [str(name) for name in trials.columns if name not in others]
 
 
 def originals(trials: pd.DataFrame) -> pd.DataFrame:

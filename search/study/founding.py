@@ -31,6 +31,7 @@ MAY_CHANGE = (
     "results_dir",
     "study",
     "tracker",
+    "timeout_s",
     "enqueue",
     "warm_start",
     "choices",
@@ -128,8 +129,8 @@ def _describe(
 
 def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
     """Refuses to go on with a config that would make another study."""
-    stored = _flatten(study.user_attrs["config"])
-    given = _flatten(json.loads(json.dumps(dict(config))))  # as it would come back from the storage
+    # both as they come back from a database: one in memory keeps tuples
+    stored, given = (_flatten(json.loads(json.dumps(dict(one)))) for one in (study.user_attrs["config"], config))
     changes = [
         f"  {key}: {stored.get(key, 'absent')} -> {given.get(key, 'absent')}"
         for key in sorted(stored.keys() | given.keys())

@@ -48,7 +48,16 @@ ASK_AGAIN_S = 1.0
 
 T = TypeVar("T")
 
-_OPTUNA_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+_OPTUNA_STATES = {
+    "complete": TrialState.COMPLETE,
+    "infeasible": TrialState.PRUNED,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+METRICS = "metrics"
+"""The study's attribute with the units of its metrics by name, and a trial's with their values."""
+BEYOND = "beyond_limit"
+"""A trial's attribute with the limits that its metrics exceed, found when it had been evaluated."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,12 @@ class Proposal:
     """Of its trial."""
     candidate: Candidate
     costs: dict[str, float]
+    default_epochs: int = 1
 
     @property
     def epochs(self) -> int:
-        """Of its training; 1 where it is not trained by epochs."""
-        return _epochs_of(self.candidate)
+        """Epochs of its evaluation; `default_epochs` where its hyperparameters do not say."""
+        return int(self.candidate.hyperparameters.get("epochs", self.default_epochs))
 
 
 class Study:
@@ -83,6 +93,7 @@ class Study:
         config: what defines the study, its objective at least, which is the default; a resumed study is compared with it.
         leases: the drivers of the study; this one alone by default.
         enqueued: networks to evaluate first; those that were enqueued before are not again.
+        epochs: of an evaluation whose hyperparameters state none.
 
     Raises:
         InputError: the study exists with another config, or no architecture meets the hard limits.
@@ -102,8 +113,10 @@ class Study:
         config: Mapping[str, Any] | None = None,
         leases: Leases | None = None,
         enqueued: Sequence[Enqueued] = (),
+        epochs: int = 1,
     ) -> None:
         self.space = space
+        self._epochs = epochs
         self._leases = leases or Alone()
         self.say: Callable[[str], None] = lambda text: None
         """Told in a sentence what happens besides trials that end."""
@@ -461,7 +474,7 @@ class Study:
             for key, value in {"architecture": candidate.architecture.to_dict(), **known, "digest": digest}.items():
                 trial.set_user_attr(key, value)
         self._flush()  # before anything here relies on it
-        return Proposal(trial.number, candidate, _costs_in(known)), trial
+        return Proposal(trial.number, candidate, _costs_in(known), self._epochs), trial
 
     def _decide(self, trial: optuna.Trial) -> Candidate:
         """What the sampler, or whoever has queued the trial, wants evaluated."""
@@ -496,8 +509,10 @@ class Study:
             "epochs": outcome.epochs,
             "seconds": round(outcome.seconds, 3),
             "curve": list(outcome.curve),
-            "failure": outcome.failure,
+            "failure": None if outcome.state == "infeasible" else outcome.failure,
+            BEYOND: outcome.failure if outcome.state == "infeasible" else None,
             "retried": outcome.retried,
+            METRICS: dict(outcome.metrics) or None,
         }
         values = None
         if outcome.state == "complete":
@@ -512,7 +527,7 @@ class Study:
         self._asked.tell(number, values, state=_OPTUNA_STATES[outcome.state])
 
     def _proposal_of(self, trial: FrozenTrial) -> Proposal:
-        return Proposal(trial.number, self._candidate_of(trial), _costs_in(trial.user_attrs))
+        return Proposal(trial.number, self._candidate_of(trial), _costs_in(trial.user_attrs), self._epochs)
 
     def _candidate_of(self, trial: FrozenTrial) -> Candidate:
         decisions = {d.name: trial.params[d.name] for d in self.space.decisions if d.name in trial.params}
@@ -557,21 +572,18 @@ def _outcome_of(trial: FrozenTrial) -> Outcome:
     states = {state: name for name, state in _OPTUNA_STATES.items()}
     attributes = trial.user_attrs
     return Outcome(
-        states[trial.state],  # type: ignore[arg-type]
+        "infeasible" if BEYOND in attributes else states[trial.state],  # type: ignore[arg-type]
         attributes.get("accuracy"),
         attributes.get("accuracy_top5"),
         attributes.get("epochs", 0),
         attributes.get("seconds", 0.0),
         tuple(attributes.get("curve", ())),
-        attributes.get("failure"),
+        attributes.get("failure", attributes.get(BEYOND)),
         attributes.get("retried"),
+        attributes.get(METRICS, {}),
     )
 
 
 def _costs_in(attributes: Mapping[str, Any]) -> dict[str, float]:
     """The costs among a trial's attributes."""
     return {name: attributes[name] for name in COSTS if name in attributes}
-
-
-def _epochs_of(candidate: Candidate) -> int:
-    return int(candidate.hyperparameters.get("epochs", 1))

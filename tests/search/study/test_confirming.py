@@ -10,7 +10,8 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler
 
-from search.backends.base import Event, Finished, Job
+from search.backends.base import Event, Finished
+from search.evaluation.job import Job
 from search.evaluation.outcome import Outcome
 from search.objective.reward import Objective
 from search.reporting.reading import read_study
@@ -21,7 +22,7 @@ from search.study.study import Study
 from search.trials.confirmations import Confirmations, key_of
 from spaces import SearchSpace
 from tests.search.conftest import SMALL
-from tests.search.test_driver import FakeBackend
+from tests.search.study.test_driver import FakeBackend
 
 NAN = math.nan
 
