@@ -123,7 +123,7 @@ def front_table(members: pd.DataFrame, costs: list[str]) -> str:
 def _front_row(row: Mapping[Any, Any], quantities: list[str], labels: list[str], differ: list[str]) -> str:
     number = f'<button type="button" class="link" data-trial="{row["number"]}">{row["number"]}</button>'
     accuracy, spread = accuracy_of(row), ""
-    if not is_missing(row.get("accuracy_mean")):
+    if not is_missing(row.get("accuracy_std")):  # missing under one other seed
         spread = f" ±\u00a0{percent(row['accuracy_std'])}"
     shown = [
         ("trial", row["number"], number),

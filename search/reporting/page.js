@@ -219,7 +219,7 @@
       const pairs = [];
       if (cell("accuracy") != null) pairs.push(["Accuracy", percent(cell("accuracy"))]);
       if (cell("accuracy_mean") != null)
-        pairs.push([`Confirmed, ${cell("confirmations")} seeds`, `${percent(cell("accuracy_mean"))} ± ${percent(cell("accuracy_std"))}`]);
+        pairs.push([`Confirmed, ${cell("confirmations")} seeds`, percent(cell("accuracy_mean")) + (cell("accuracy_std") == null ? "" : ` ± ${percent(cell("accuracy_std"))}`)]);
       if (cell("accuracy_top5") != null) pairs.push(["Top-5", percent(cell("accuracy_top5"))]);
       for (const { name, label } of model.costs)
         if (cell(name) != null) pairs.push([label, name === "latency_ms" ? cell(name).toPrecision(3) : readable(cell(name))]);

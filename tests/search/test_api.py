@@ -318,7 +318,9 @@ def test_a_space_smaller_than_the_search_ends_it_with_a_warning() -> None:
 
 
 def test_the_example_in_the_readme_runs() -> None:
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "__main__"}
     exec(readme_example("find_front"), names)
-    assert len(names["study"].trials) >= 50
+    trials = names["study"].trials
+    assert len(trials) >= 20
+    assert set(trials["state"]) == {"complete", "infeasible"}
     assert len(names["study"].front()) > 1

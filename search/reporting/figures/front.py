@@ -115,7 +115,8 @@ def _hover(row: Mapping[Any, Any], known: list[str], decisions: list[str], kind:
     effort += [] if is_missing(row["seconds"]) else [duration(row["seconds"])]
     result = [] if is_missing(row["accuracy"]) else [f"accuracy {percent(row['accuracy'])}"]
     if not is_missing(row.get("accuracy_mean")):
-        spread = f"{percent(row['accuracy_mean'])} ± {percent(row['accuracy_std'])}"
+        spread = percent(row["accuracy_mean"])
+        spread += "" if is_missing(row.get("accuracy_std")) else f" ± {percent(row['accuracy_std'])}"
         result.append(f"under {int(row['confirmations'])} other seed{'s' * (row['confirmations'] != 1)} {spread}")
     result += [] if is_missing(row["reward"]) else [f"reward {row['reward']:.3f}"]
     reason = "" if is_missing(row["failure"]) else f"{row['failure']}"[:200]
