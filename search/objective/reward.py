@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spaces.checks import is_number
 from spaces.errors import InputError, did_you_mean
 
 COSTS = ("flops", "params", "latency_ms", "memory_access", "activation_bytes")
@@ -66,7 +67,8 @@ class Objective:
             if not limit > 0:
                 raise InputError(f"objective.max_{cost} must be above 0, got {limit:g}")
         for name, limit in self.max_metrics.items():
-            _number(limit, f"max_{name}")
+            if not is_number(limit) or math.isnan(limit):
+                raise InputError(f"objective.max_{name} must be a number, got {limit!r}")
 
     @classmethod
     def from_config(
@@ -85,7 +87,10 @@ class Objective:
             InputError: an unknown key, or a value of the wrong kind or out of its range.
         """
         names = [one.name for one in fields(cls)]
-        limited = dict(config.get("max_metrics") or {})
+        stated = config.get("max_metrics") or {}
+        if not isinstance(stated, Mapping):
+            raise InputError(f"objective.max_metrics={stated}: must map metrics to their limits")
+        limited = {name: _number(limit, f"max_{name}") for name, limit in stated.items()}
         values: dict[str, Any] = {"cost": default_cost, "max_metrics": limited}
         for key, value in config.items():
             if key == "max_metrics":

@@ -224,6 +224,8 @@
       for (const { name, label } of model.costs)
         if (cell(name) != null) pairs.push([label, name === "latency_ms" ? cell(name).toPrecision(3) : readable(cell(name))]);
       if (cell("measured_ms") != null) pairs.push(["Measured (ms)", cell("measured_ms").toPrecision(3)]);
+      for (const [name, unit] of Object.entries(model.units))
+        if (cell(name) != null) pairs.push([unit ? `${name} (${unit})` : name, readable(cell(name))]);
       if (cell("reward") != null) pairs.push(["Reward", cell("reward").toFixed(3)]);
       if (cell("epochs") != null) pairs.push(["Epochs", String(cell("epochs"))]);
       if (cell("seconds") != null) pairs.push(["Trained for", `${cell("seconds").toFixed(1)} s`]);

@@ -87,11 +87,11 @@ def _earlier(
             yield Earlier(decisions, (trial.user_attrs["accuracy"], *confirmed), is_alike)
 
 
-def _task(config: Mapping[str, Any], space: SearchSpace) -> tuple[Any, Any]:
-    """What accuracies depend on beside the decisions: images, and the fixed part of the training."""
+def _task(config: Mapping[str, Any], space: SearchSpace) -> tuple[Any, ...]:
+    """What accuracies depend on beside the decisions: images, the fixed part of the training, and the evaluator."""
     opened = {decision.name for decision in space.decisions}
     train = {key: value for key, value in config.get("train", {}).items() if f"train.{key}" not in opened}
-    return config.get("data", {}).get("fingerprint"), train
+    return config.get("data", {}).get("fingerprint"), train, config.get("evaluator")
 
 
 def _translate(trial: FrozenTrial, train: Mapping[str, Any], space: SearchSpace) -> Decisions | None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +137,13 @@ def test_what_is_wrong_is_said_before_anything_starts(
     with pytest.raises(InputError, match=re.escape(words)):
         find_front(small_space, asked.append, trials=5, **arguments)
     assert not asked
+
+
+def test_a_function_that_cannot_reach_workers_is_refused_before_anything_starts(small_space: SearchSpace) -> None:
+    held = threading.Lock()
+    assert len(find_front(small_space, lambda a: accuracy(a) * (not held.locked()), trials=2).trials) >= 2
+    with pytest.raises(InputError, match="cannot be sent to worker processes"):
+        find_front(small_space, lambda a: accuracy(a) * (not held.locked()), trials=2, workers=2)
 
 
 def test_halving_needs_the_number_of_epochs(small_space: SearchSpace) -> None:

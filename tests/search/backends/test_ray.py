@@ -21,7 +21,8 @@ from search.backends.base import Backend, BackendSettings, EpochDone, Event, Fin
 from search.data import Data, load
 from search.evaluation.from_scratch import FromScratch
 from search.evaluation.job import Job
-from spaces import InputError
+from search.evaluation.user_function import UserFunction
+from spaces import Architecture, InputError
 
 from ..faulty import FAULTY
 from .test_local import make_job
@@ -121,6 +122,26 @@ def test_a_lost_trial_is_told_of_and_goes_on_from_its_last_epoch(data: Data, sta
     ]  # to the microsecond: not trained anew
     assert isinstance(events[-1], Finished)
     assert events[-1].outcome.curve == FromScratch(data).evaluate(job, lambda epoch: True).curve
+
+
+def test_a_users_function_reports_from_actors(data: Data, start: Start) -> None:
+    start(data, workers=1).close()  # there is a cluster
+    factor = 0.5
+
+    def evaluate(architecture: Architecture, seed: int, report: Callable[[int, float], bool]) -> Any:
+        if not all(report(epoch, factor * epoch / 3) for epoch in (1, 2, 3)):
+            return None
+        return {"accuracy": factor, "process": os.getpid()}
+
+    backend = make_backend(BackendSettings.from_config({"name": "ray"}), 2, UserFunction(evaluate), ())
+    for number in range(2):
+        backend.start(make_job(number, rungs=(1,)))
+    events = collect(backend, 2)
+    backend.close()
+    ends = {event.number: event.outcome for event in events if isinstance(event, Finished)}
+    assert (ends[0].state, ends[0].accuracy, len(ends[0].curve)) == ("complete", 0.5, 3)
+    assert ends[0].metrics["process"] != os.getpid()
+    assert (ends[1].state, ends[1].epochs) == ("stopped", 1)
 
 
 def faulty_job(number: int, fault: str) -> Job:
