@@ -309,4 +309,4 @@ def _declared(function: Callable[..., Any], taken: Collection[str]) -> dict[str,
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return f"{getattr(function, '__qualname__', None) or function!r}()"
+    return f"{getattr(function, '__qualname__', None) or repr(function)}()"

@@ -503,7 +503,7 @@ def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Pa
         (["timeout_s=0"], ["timeout_s=0", "above 0"]),
         (["evaluator=own"], ["evaluator=own", "module:function"]),
         (["evaluator=no_such_module:evaluate"], ["evaluator: ", "no_such_module"]),
-        (["evaluator=json:dumpz"], ["evaluator=json:dumpz", "did you mean 'dumps'"]),
+        (["evaluator=json:dumpz"], ["evaluator=json:dumpz", "did you mean 'dump"]),
         (["evaluator=base64:main"], ["main() takes no architecture"]),
         (["evaluator=os.path:basename", "confirm=2"], ["confirm=2", "`seed`"]),
         (["evaluator=os.path:basename", "fidelity=halving"], ["fidelity", "`report`"]),
