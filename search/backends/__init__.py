@@ -1,4 +1,4 @@
-"""Where candidates are trained."""
+"""Where candidates are evaluated."""
 
 # This module imports nothing heavy: `search.run` starts the workers' server before its own imports, which take as long.
 
@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from search.backends.base import Backend, BackendSettings
-    from search.data import Data
+    from search.evaluation.job import Evaluator
 
 
-def make_backend(settings: BackendSettings, workers: int | None, data: Data, imports: Sequence[str]) -> Backend:
+def make_backend(
+    settings: BackendSettings,
+    workers: int | None,
+    evaluator: Evaluator,
+    imports: Sequence[str],
+    *,
+    bounded: bool = False,
+) -> Backend:
     """The backend of `settings`, ready to start jobs.
 
     Args:
         workers: jobs at the same time; None: as many as there are CPU cores, or as the cluster has room for.
+        evaluator: evaluates the jobs.
+        imports: modules every worker imports first.
+        bounded: whether the search has a time limit, at which jobs are ended.
 
     Raises:
         InputError: it cannot start.
@@ -27,12 +37,17 @@ def make_backend(settings: BackendSettings, workers: int | None, data: Data, imp
         set_up_ray(only_here=settings.address is None)
         from search.backends.ray import RayBackend
 
-        return RayBackend(settings, workers, data, imports)
+        return RayBackend(settings, workers, evaluator, imports)
+    workers = num_cores() if workers is None else workers
+    if _runs_here(settings, workers, evaluator, bounded):
+        from search.backends.inline import InlineBackend
+
+        return InlineBackend(evaluator)
     from search.backends.local import LocalBackend
 
     return LocalBackend(
-        num_cores() if workers is None else workers,
-        data,
+        workers,
+        evaluator,
         imports,
         settings.accelerator,
         timeout_s=settings.trial_timeout_s,
@@ -40,7 +55,14 @@ def make_backend(settings: BackendSettings, workers: int | None, data: Data, imp
     )
 
 
-def check_backend(settings: BackendSettings, workers: int | None, imports: Sequence[str]) -> None:
+def check_backend(
+    settings: BackendSettings,
+    workers: int | None,
+    evaluator: Evaluator,
+    imports: Sequence[str],
+    *,
+    bounded: bool = False,
+) -> None:
     """Finds out whether a trial can run there, before anything is made or measured. A cluster that is named is joined.
 
     Raises:
@@ -50,6 +72,8 @@ def check_backend(settings: BackendSettings, workers: int | None, imports: Seque
 
     if settings.name != "ray":
         choose_device(settings.accelerator)
+        if _runs_here(settings, num_cores() if workers is None else workers, evaluator, bounded):
+            return
     elif settings.address is None:
         check_room(settings)
     else:
@@ -57,6 +81,15 @@ def check_backend(settings: BackendSettings, workers: int | None, imports: Seque
         from search.backends.ray import connect
 
         connect(settings, workers, imports)
+    evaluator.fingerprint()
+
+
+def _runs_here(settings: BackendSettings, workers: int, evaluator: Evaluator, bounded: bool) -> bool:
+    """Whether jobs run in the driver's own process: a user's function, one at a time, which nothing may have to end."""
+    from search.evaluation.user_function import UserFunction
+
+    limited = bounded or settings.trial_timeout_s is not None or settings.trial_memory_mb is not None
+    return isinstance(evaluator, UserFunction) and workers == 1 and not limited
 
 
 def set_up_ray(*, only_here: bool) -> None:

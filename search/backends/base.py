@@ -1,13 +1,11 @@
-"""What moves work to where it is done. A backend decides nothing: it starts jobs and passes on what becomes of them."""
+"""What all backends share. A backend decides nothing: it runs jobs by an evaluator and passes on what becomes of them."""
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import resource
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +13,10 @@ from typing import Any, Protocol
 import torch
 
 from search.backends import num_cores
-from search.data import Data
+from search.evaluation.job import Job
 from search.evaluation.outcome import Outcome
-from search.evaluation.training import Diverged, Epoch, OutOfMemory, memory_errors, train
-from spaces import InputError, build, decode
+from search.evaluation.training import Epoch
+from spaces import InputError
 from spaces.checks import is_integer, is_number
 from spaces.errors import did_you_mean
 
@@ -86,20 +84,6 @@ def _is_finite(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One candidate to train, as plain data that travels anywhere."""
-
-    number: int
-    """Of its trial; a training that confirms one has a number of its own, which is always the same."""
-    architecture: dict[str, Any]
-    """Its canonical description."""
-    hyperparameters: dict[str, Any]
-    seed: int
-    rungs: tuple[int, ...] = ()
-    """Epochs, before the last one, after which it waits for `Backend.answer`; between them it runs freely."""
-
-
-@dataclass(frozen=True)
 class EpochDone:
     """A job reached the end of an epoch; where that is one of its rungs, it waits for an answer."""
 
@@ -156,83 +140,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Ends the workers, and whatever they are doing."""
         ...
-
-
-def evaluate(
-    job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool], checkpoint: Path | None = None
-) -> Outcome:
-    """Builds and trains a job's network; whatever goes wrong in it is an outcome too.
-
-    Args:
-        job: the candidate.
-        data: its images.
-        device: "cpu" or "cuda".
-        on_epoch: told of every epoch; False stops the training.
-        checkpoint: as for `train`.
-    """
-    outcome = _evaluate(job, data, device, on_epoch, checkpoint)
-    if out_of_memory(outcome):
-        # the frames of the error hold the network and one another
-        gc.collect()
-        if device != "cpu":
-            torch.cuda.empty_cache()
-    return outcome
-
-
-def out_of_memory(outcome: Outcome) -> bool:
-    """Whether that is why it failed."""
-    return outcome.failure is not None and outcome.failure.startswith("out of memory")
-
-
-def _evaluate(job: Job, data: Data, device: str, on_epoch: Callable[[Epoch], bool], checkpoint: Path | None) -> Outcome:
-    last: list[Epoch] = []
-
-    def note(epoch: Epoch) -> bool:
-        last.append(epoch)
-        return on_epoch(epoch)
-
-    def failed(kind: str, error: BaseException) -> Outcome:
-        seconds = last[-1].seconds if last else 0.0
-        curve = tuple(epoch.accuracy for epoch in last)
-        return Outcome("failed", epochs=len(last), seconds=seconds, curve=curve, failure=f"{kind}: {error}")
-
-    try:
-        architecture = decode(job.architecture)
-        with memory_errors():
-            network = build(architecture)
-        result = train(
-            network,
-            data,
-            job.hyperparameters,
-            resolution=architecture.resolution,
-            seed=job.seed,
-            device=device,
-            on_epoch=note,
-            checkpoint=checkpoint,
-        )
-    except Diverged as error:
-        return failed("diverged", error)
-    except OutOfMemory as error:
-        return failed("out of memory", error)
-    except Exception as error:  # a user's block may raise anything; the study goes on, and the trial says where
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        return failed("exception", RuntimeError(f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"))
-    return Outcome(
-        "stopped" if result.stopped else "complete",
-        result.accuracy,
-        result.accuracy_top5,
-        result.epochs,
-        result.seconds,
-        result.curve,
-    )
-
-
-def overdue(limit_s: float, epochs: Sequence[Epoch]) -> Outcome:
-    """What a job came to that was ended because its time was over, after these epochs."""
-    seconds = epochs[-1].seconds if epochs else 0.0
-    curve = tuple(epoch.accuracy for epoch in epochs)
-    failure = f"time limit: it ran for more than {limit_s:g} s (backend.trial_timeout_s)"
-    return Outcome("failed", epochs=len(epochs), seconds=seconds, curve=curve, failure=failure)
 
 
 def choose_device(accelerator: str, key: str = "backend.accelerator") -> str:

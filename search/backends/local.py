@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
@@ -19,20 +19,10 @@ from pathlib import Path
 
 import torch
 
-from search.backends.base import (
-    EpochDone,
-    Event,
-    Finished,
-    Job,
-    Lost,
-    Remark,
-    choose_device,
-    evaluate,
-    limit_memory,
-    overdue,
-)
-from search.backends.processes import SIGNALS, make_context
-from search.data import Data
+from search.backends.base import EpochDone, Event, Finished, Lost, Remark, choose_device, limit_memory
+from search.backends.processes import SIGNALS, make_context, without_main
+from search.evaluation.job import Evaluator, Job
+from search.evaluation.outcome import overdue
 from search.evaluation.training import Epoch
 from search.system.scratch import Scratch
 from search.system.stopped import StoppedProcesses
@@ -46,8 +36,8 @@ START_S = 120.0
 """How long a worker may take until it is ready for its first job."""
 
 
-_Arguments = tuple[str, tuple[str, ...], str, float | None]
-"""Of a worker: the folder of the images, imports, device, and its bound on memory."""
+_Arguments = tuple[str, Callable[[], Evaluator], tuple[str, ...], str, float | None]
+"""A worker's: the folder of what was packed, what opens the evaluator, imports, device, and the bound on memory."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +52,20 @@ class LocalBackend:
 
     Args:
         workers: how many processes.
-        data: the images; workers map the same copy from a temporary file.
+        evaluator: evaluates the jobs; what it packs lies in a temporary folder that the workers share.
         imports: modules every worker imports first.
         accelerator: "cpu", "cuda", or "auto" for CUDA where it is available.
         timeout_s: seconds after which a job is ended; None: never.
         memory_mb: MiB that a worker may take beyond what it starts with; None: as much as there is.
 
     Raises:
-        InputError: CUDA is asked for and not there, or there is no room for the images.
+        InputError: CUDA is asked for and not there, the evaluator cannot be sent, or there is no room for what it packs.
     """
 
     def __init__(
         self,
         workers: int,
-        data: Data,
+        evaluator: Evaluator,
         imports: Sequence[str] = (),
         accelerator: str = "auto",
         *,
@@ -87,14 +77,17 @@ class LocalBackend:
         self._scratch = Scratch()
         folder = str(self._scratch.path)
         try:
-            data.save(folder)
+            open_evaluator = evaluator.pack(Path(folder))
+        except InputError:
+            self._scratch.remove()
+            raise
         except OSError as error:
             self._scratch.remove()
             raise InputError(
-                f"cannot write the images for the workers to {folder} ({error.strerror}); "
+                f"cannot write what the workers need to {folder} ({error.strerror}); "
                 "the environment variable TMPDIR names another place"
             ) from error
-        self._arguments = (folder, tuple(imports), device, memory_mb)
+        self._arguments = (folder, open_evaluator, tuple(imports), device, memory_mb)
         self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._false_starts = 0
         self._stopped = StoppedProcesses()
@@ -161,7 +154,7 @@ class LocalBackend:
         now = time.monotonic()
         for worker in self._workers:
             if not worker.is_ready and now - worker.made > START_S:
-                modules = self._arguments[1]
+                modules = self._arguments[2]
                 hint = (
                     f"imports=[{','.join(modules)}]: a module hangs when a worker imports it" if modules else "it hangs"
                 )
@@ -224,7 +217,8 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         # not a daemon, which may have no children: those decode images that are streamed
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, *arguments))  # type: ignore[attr-defined]
-        self.process.start()
+        with without_main():
+            self.process.start()
         theirs.close()
 
     def give(self, job: Job) -> None:
@@ -244,7 +238,14 @@ class _Worker:
         return f"its worker ended with exit status {code}"
 
 
-def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str, memory_mb: float | None) -> None:
+def _work(
+    driver: Connection,
+    folder: str,
+    open_evaluator: Callable[[], Evaluator],
+    imports: tuple[str, ...],
+    device: str,
+    memory_mb: float | None,
+) -> None:
     """The life of a worker: a job at a time until the driver is gone."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -254,7 +255,7 @@ def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str
     torch.set_num_threads(1)
     try:
         import_user_modules(imports)
-        data = Data.open(Path(folder))
+        evaluator = open_evaluator()
     except InputError as error:  # the driver could do both: something is different here
         driver.send(_Ready(str(error)))
         return
@@ -269,7 +270,7 @@ def _work(driver: Connection, folder: str, imports: tuple[str, ...], device: str
                 driver.send(EpochDone(job.number, epoch))
                 return bool(driver.recv()) if epoch.epoch in job.rungs else True
 
-            driver.send(Finished(job.number, evaluate(job, data, device, on_epoch)))
+            driver.send(Finished(job.number, evaluator.evaluate(job, on_epoch, device)))
 
 
 def _end_with_driver(folder: str) -> None:

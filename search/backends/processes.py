@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from types import ModuleType
 
 from search.system.scratch import claim, clear_left
 
@@ -19,7 +21,7 @@ from search.system.scratch import claim, clear_left
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a search: a terminal, also one that is closed, `timeout` and batch systems send them to the whole process group, and
 the driver decides."""
-PRELOADED = ["search.backends.local"]
+PRELOADED = ["search.backends.local", "search.evaluation.from_scratch"]
 """What the server imports, and so every worker has: all that training needs."""
 _LONGEST_FOLDER = 70
 """Bytes of a temporary folder's path in which the server's socket still finds room: systems allow about 104 for all of its path."""
@@ -45,6 +47,20 @@ def deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Processes that are started here do not run the caller's script again, which would start its search once more.
+
+    They need nothing of it: a user's function travels by value.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def stop_server() -> None:

@@ -36,14 +36,12 @@ from search.backends.base import (
     EpochDone,
     Event,
     Finished,
-    Job,
     Lost,
-    overdue,
 )
 from search.backends.processes import SIGNALS, deaf
 from search.backends.ray_worker import RayWorker
-from search.data import Data
-from search.evaluation.outcome import Outcome
+from search.evaluation.job import Evaluator, Job
+from search.evaluation.outcome import Outcome, overdue
 from search.evaluation.training import Epoch
 from search.system.scratch import Scratch
 from spaces.errors import InputError
@@ -69,14 +67,16 @@ class RayBackend:
     Args:
         settings: of conf/backend/ray.yaml.
         workers: trials at the same time; None: as many as the cluster has room for, as it grows and shrinks.
-        data: the images; they are put in the object store once.
+        evaluator: evaluates the jobs; it is put in the object store once.
         imports: modules every worker imports first.
 
     Raises:
         InputError: there is no such cluster, or none of its nodes has room for a trial.
     """
 
-    def __init__(self, settings: BackendSettings, workers: int | None, data: Data, imports: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: BackendSettings, workers: int | None, evaluator: Evaluator, imports: Sequence[str] = ()
+    ) -> None:
         self._settings = settings
         self._workers = workers
         connect(settings, workers, imports)
@@ -87,7 +87,7 @@ class RayBackend:
         """The last checkpoint of jobs that have not finished: a lost one goes on from there."""
         self._door = _Door()
         self._scratch = Scratch()
-        trainable = self._make_trainable(data, imports)
+        trainable = self._make_trainable(evaluator, imports)
         self._thread = threading.Thread(target=self._tune, args=(trainable,), daemon=True)
         self._thread.start()
 
@@ -155,14 +155,14 @@ class RayBackend:
         self._thread.join(timeout=20)
         self._scratch.remove()
 
-    def _make_trainable(self, data: Data, imports: Sequence[str]) -> Any:
-        """What Tune makes actors of; puts the images in the object store, once."""
+    def _make_trainable(self, evaluator: Evaluator, imports: Sequence[str]) -> Any:
+        """What Tune makes actors of; puts the evaluator in the object store, once."""
         device = "cpu" if self._settings.accelerator == "cpu" or not self._settings.gpus else "cuda"
         # one for the studies of a sweep that differ in nothing that workers see: Tune gives nothing back that it has put there
-        key = (ray.get_runtime_context().get_job_id(), data.fingerprint, tuple(imports), device, self._settings)
+        key = (ray.get_runtime_context().get_job_id(), evaluator.fingerprint(), tuple(imports), device, self._settings)
         if key not in _TRAINABLES:
             _TRAINABLES[key] = tune.with_parameters(
-                RayWorker, data=data, imports=tuple(imports), device=device, settings=self._settings
+                RayWorker, evaluator=evaluator, imports=tuple(imports), device=device, settings=self._settings
             )
         return _TRAINABLES[key]
 
@@ -542,6 +542,9 @@ def _modules(imports: Sequence[str]) -> list[str]:
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
     """Ray's own handler of SIGTERM, which ends the process in a crash report, does not stay."""
+    if threading.current_thread() is not threading.main_thread():  # which alone has handlers
+        yield
+        return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield

@@ -1,4 +1,4 @@
-"""The far end of `backend=ray`: an actor somewhere in the cluster, and the training in it."""
+"""The far end of `backend=ray`: an actor somewhere in the cluster, and the evaluation in it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from search.backends.base import (
     EpochDone,
     Event,
     Finished,
-    Job,
     choose_device,
-    evaluate,
     limit_memory,
 )
-from search.data import Data
+from search.evaluation.job import Evaluator, Job
 from search.evaluation.training import Epoch
 from search.system.scratch import Scratch
 from search.system.user_modules import import_user_modules
@@ -36,13 +34,18 @@ STATE_BYTES_PER_S = 5 * 2**20
 
 
 class RayWorker(Trainable):
-    """An actor that trains one job after another. The training has a thread of its own: between rungs it waits for nobody."""
+    """An actor that evaluates one job after another, in a thread of its own: between rungs it waits for nobody."""
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], data: Data, imports: tuple[str, ...], device: str, settings: BackendSettings
+        self,
+        config: dict[str, Any],
+        evaluator: Evaluator,
+        imports: tuple[str, ...],
+        device: str,
+        settings: BackendSettings,
     ) -> None:
         import_user_modules(imports)
-        self._data = data
+        self._evaluator = evaluator
         self._device = choose_device(device)
         if self._device != "cpu" and settings.gpus < 1:  # none may take the memory of those it shares with
             torch.cuda.set_per_process_memory_fraction(settings.gpus)
@@ -52,15 +55,15 @@ class RayWorker(Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._training.abandon()
+        self._evaluation.abandon()
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        return self._training.report()
+        return self._evaluation.report()
 
     def cleanup(self) -> None:
-        self._training.abandon()
+        self._evaluation.abandon()
         self._scratch.remove()
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -69,15 +72,15 @@ class RayWorker(Trainable):
         checkpoint = self._scratch.path / f"{job.number}.pt"
         if state is not None:
             checkpoint.write_bytes(state)
-        self._training = _Training(job, self._data, self._device, self._threads, checkpoint)
+        self._evaluation = _Evaluation(job, self._evaluator, self._device, self._threads, checkpoint)
 
 
-class _Training:
-    """The training of one job in a thread, and what it has to report."""
+class _Evaluation:
+    """The evaluation of one job in a thread, and what it has to report."""
 
-    def __init__(self, job: Job, data: Data, device: str, threads: int, checkpoint: Path) -> None:
+    def __init__(self, job: Job, evaluator: Evaluator, device: str, threads: int, checkpoint: Path) -> None:
         self._job = job
-        self._data = data
+        self._evaluator = evaluator
         self._device = device
         self._threads = threads
         self._checkpoint = checkpoint
@@ -105,7 +108,8 @@ class _Training:
         done = isinstance(event, Finished)
         self._waits = self._is_rung(event)
         state = None
-        if not done and time.monotonic() >= self._state_due:
+        # an evaluator may keep no checkpoints
+        if not done and time.monotonic() >= self._state_due and self._checkpoint.exists():
             state = self._checkpoint.read_bytes()
             self._state_due = time.monotonic() + len(state) / STATE_BYTES_PER_S
         return {"events": events, "state": state, "waits": self._waits, "done": done}
@@ -120,7 +124,7 @@ class _Training:
     def _run(self) -> None:
         try:
             torch.set_num_threads(self._threads)
-            outcome = evaluate(self._job, self._data, self._device, self._on_epoch, self._checkpoint)
+            outcome = self._evaluator.evaluate(self._job, self._on_epoch, self._device, self._checkpoint)
             self._events.put(Finished(self._job.number, outcome))
         except BaseException:  # a user's block that calls sys.exit: nobody would hear of a thread's end
             os._exit(1)

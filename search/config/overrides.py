@@ -55,7 +55,7 @@ LIMIT = "max_"
 """Limits on costs: beside one, others may be given, of a user's own costs. Their readers know the valid ones and check them."""
 
 _NOT_IN_NAME = frozenset(
-    {"trials", "workers", "backend", "storage", "confirm", "results_dir", "study", "tracker", "imports"}
+    {"trials", "workers", "timeout_s", "backend", "storage", "confirm", "results_dir", "study", "tracker", "imports"}
 )
 _MAX_NAME = 100
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
@@ -115,7 +115,9 @@ def apply(config: dict[str, Any], override: Override) -> None:
         InputError: a key that does not exist (in an open group only what lies beyond lists and scalars can be missing).
     """
     path = override.path
-    grows = override.added or path[0] in OPEN_GROUPS
+    # an evaluator declares metrics that can be limited; the objective refuses other names
+    is_limit = len(path) == 2 and path[0] == "objective" and path[1].startswith("max_")
+    grows = override.added or path[0] in OPEN_GROUPS or is_limit
     node: Any = config
     for depth, part in enumerate(path[:-1]):
         key = _key(node, part, path[:depth], override, may_be_new=grows and depth > 0 and not override.deleted)

@@ -5,6 +5,7 @@ The defaults are those of the files in conf/.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
@@ -50,7 +51,11 @@ class RunConfig:
     warm_start: tuple[str, ...]
     """Earlier studies to learn from: names in `results_dir`, and absolute paths of folders."""
     workers: int | None
-    """Candidates trained at the same time; None: as many as there is room for."""
+    """Candidates evaluated at the same time; None: as many as there is room for."""
+    evaluator: str | None
+    """A function that finds the accuracy of candidates, as my_package.training:evaluate; None: they are trained here."""
+    timeout_s: float | None
+    """Seconds after which the search ends; None: never."""
     storage: str | None
     """URL of the study's storage; None: a SQLite file in the study's folder."""
     tracker: str
@@ -80,6 +85,8 @@ class RunConfig:
             enqueue=_names("enqueue", config["enqueue"], "networks", "[mobilenet_v2, mine.yaml]"),
             warm_start=_names("warm_start", config["warm_start"], "studies", "[shuffle_agg-digits]"),
             workers=None if workers is None else _whole("workers", workers, 1),
+            evaluator=_text_or_none("evaluator", config["evaluator"]),
+            timeout_s=check_timeout(config["timeout_s"]),
             storage=_text_or_none("storage", config["storage"]),
             tracker=_text("tracker", config["tracker"]),
             imports=_modules(config["imports"]),
@@ -333,6 +340,17 @@ def _seeds(seeds: object) -> tuple[int, ...]:
     if not isinstance(seeds, list | tuple) or not good:
         raise InputError(f"seeds={seeds}: must be a list of whole numbers from 0 to {2**32 - 1}, as seeds=[0,1,2]")
     return tuple(dict.fromkeys(seeds))
+
+
+def check_timeout(value: object) -> float | None:
+    """The setting `timeout_s`.
+
+    Raises:
+        InputError: it is no number of seconds.
+    """
+    if value is None or (is_number(value) and 0 < value < math.inf):
+        return value
+    raise InputError(f"timeout_s={value!r}: must be a number of seconds above 0, or null for no limit")
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:

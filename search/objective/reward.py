@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from search.objective.costs import COSTS
+from spaces.checks import is_number
 from spaces.errors import InputError, did_you_mean
 
 _LIMIT = "max_"
@@ -50,6 +51,8 @@ class Objective:
     """Hard limits by the names of the costs they limit; an architecture beyond one of them is not trained."""
     names: Collection[str] = field(default=(), repr=False, compare=False)
     """What can be traded or limited; empty: the costs in `COSTS`."""
+    max_metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Limits on numbers that an evaluator finds beside accuracy, by name: known, and held, only after evaluation."""
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Objective:
         beta: float = -math.inf,
         limits: Mapping[str, float] | None = None,
         names: Collection[str] = (),
+        max_metrics: Mapping[str, float] | None = None,
         **more_limits: float | None,
     ) -> None:
         """Takes the fields, and limits as max_<name>.
@@ -68,7 +72,8 @@ class Objective:
         """
         stated = {_limited(key): limit for key, limit in more_limits.items() if limit is not None}
         values = {"cost": cost, "target": target, "alpha": alpha, "beta": beta, "names": names}
-        for name, value in {**values, "limits": {**(limits or {}), **stated}}.items():
+        values |= {"limits": {**(limits or {}), **stated}, "max_metrics": dict(max_metrics or {})}
+        for name, value in values.items():
             object.__setattr__(self, name, value)
         self._check()
 
@@ -87,10 +92,17 @@ class Objective:
                 raise InputError(f"objective.max_{cost}={limit:g}: no such key{did_you_mean(_LIMIT + cost, valid)}")
             if not limit > 0:
                 raise InputError(f"objective.max_{cost} must be above 0, got {limit:g}")
+        for name, limit in self.max_metrics.items():
+            if not is_number(limit) or math.isnan(limit):
+                raise InputError(f"objective.max_{name} must be a number, got {limit!r}")
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], default_cost: str = "flops", names: Collection[str] = ()
+        cls,
+        config: Mapping[str, Any],
+        default_cost: str = "flops",
+        names: Collection[str] = (),
+        metrics: Collection[str] = (),
     ) -> "Objective":
         """The objective that a mapping states; absent keys take their defaults, a cost of null `default_cost`.
 
@@ -100,13 +112,17 @@ class Objective:
             config: cost, target, alpha, beta, and limits as max_<name>.
             default_cost: the cost where none is stated.
             names: what can be traded or limited; empty: the costs in `COSTS`.
+            metrics: names of an evaluator's metrics, limited by max_<name>.
 
         Raises:
             InputError: an unknown key, or a value of the wrong kind or out of its range.
         """
-        valid = [*_KEYS, *(f"{_LIMIT}{name}" for name in names or COSTS)]
-        values: dict[str, Any] = {"cost": default_cost, "names": names}
+        valid = [*_KEYS, *(f"{_LIMIT}{name}" for name in (*(names or COSTS), *metrics))]
+        limited = _metric_limits(config, metrics)
+        values: dict[str, Any] = {"cost": default_cost, "names": names, "max_metrics": limited}
         for key, value in config.items():
+            if key == "max_metrics" or key.removeprefix(_LIMIT) in limited:
+                continue
             if key not in valid and not (value is None and key.startswith(_LIMIT)):
                 raise InputError(f"objective.{key}={value}: no such key{did_you_mean(key, valid)}")
             if key == "cost":
@@ -122,7 +138,20 @@ class Objective:
     def to_config(self) -> dict[str, Any]:
         """The mapping from which `from_config` makes this objective again."""
         stated = {"cost": self.cost, "target": self.target, "alpha": self.alpha, "beta": self.beta}
-        return stated | {f"{_LIMIT}{name}": limit for name, limit in self.limits.items()}
+        stated |= {f"{_LIMIT}{name}": limit for name, limit in self.limits.items()}
+        return stated | ({"max_metrics": dict(self.max_metrics)} if self.max_metrics else {})
+
+    def check_metrics(self, declared: Collection[str]) -> None:
+        """Raises InputError for a limit on a metric that no evaluator declares."""
+        for name in self.max_metrics:
+            if name not in declared:
+                said = f"it declares {', '.join(declared)}" if declared else "it declares none"
+                raise InputError(f"objective.max_{name}: the evaluator declares no metric '{name}'; {said}")
+
+    def beyond(self, metrics: Mapping[str, float]) -> str | None:
+        """Which limits on metrics are exceeded, and by what; None where all are kept."""
+        over = [name for name, limit in self.max_metrics.items() if metrics[name] > limit]
+        return ", ".join(f"{name} {metrics[name]:g} > {self.max_metrics[name]:g}" for name in over) or None
 
     @property
     def has_one_target(self) -> bool:
@@ -238,6 +267,16 @@ class Objective:
     def excess(self, costs: Mapping[str, float]) -> float:
         """How far an architecture is beyond the hard limits, as the sum of log ratios; 0 where it keeps them."""
         return sum(max(0.0, math.log(costs[name] / limit)) for name, limit in self.limits.items())
+
+
+def _metric_limits(config: Mapping[str, Any], metrics: Collection[str]) -> dict[str, float]:
+    """The limits on an evaluator's metrics: those of `max_metrics`, and max_<name> of those that are declared."""
+    stated = config.get("max_metrics") or {}
+    if not isinstance(stated, Mapping):
+        raise InputError(f"objective.max_metrics={stated}: must map metrics to their limits")
+    named = {name: config.get(f"{_LIMIT}{name}") for name in metrics}
+    limits = {**stated, **{name: limit for name, limit in named.items() if limit is not None}}
+    return {name: _number(limit, f"{_LIMIT}{name}") for name, limit in limits.items()}
 
 
 def front_points(accuracy: ArrayLike, cost: ArrayLike, low: float = 0.0) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from search.reporting.figures import OptionsInfo
 from search.reporting.figures.decisions import short_name
 from search.reporting.networks import DrawnLayer, read_network
 from search.reporting.record import Record, kinds_of
-from search.reporting.tables import decision_columns, front
+from search.reporting.tables import decision_columns, front, metric_units
 from search.reporting.text import STATE_WORDS, is_missing
 
 _PLACEHOLDER = "trial-0000-0000000000000000"
@@ -48,6 +48,7 @@ def gather_model(
     return {
         "costs": [_cost_words(name, record.info.costs[name]) for name in costs],
         "columns": {name: [_cell(value) for value in trials[name]] for name in columns},
+        "units": metric_units(trials),
         "decisions": [_coded(name, trials[name]) for name in decisions],
         "kinds": {cost: kinds_of(trials, cost) for cost in costs},
         "curves": {number: curve for number, curve in record.curves.items() if len(trials) <= 1000},

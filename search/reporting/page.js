@@ -225,6 +225,8 @@
       for (const cost of model.costs)
         if (cell(cost.name) != null) pairs.push([cost.label, readableCost(cost, cell(cost.name))]);
       if (cell("measured_ms") != null) pairs.push(["Measured (ms)", cell("measured_ms").toPrecision(3)]);
+      for (const [name, unit] of Object.entries(model.units))
+        if (cell(name) != null) pairs.push([unit ? `${name} (${unit})` : name, readable(cell(name))]);
       if (cell("reward") != null) pairs.push(["Reward", cell("reward").toFixed(3)]);
       if (cell("epochs") != null) pairs.push(["Epochs", String(cell("epochs"))]);
       if (cell("seconds") != null) pairs.push(["Trained for", `${cell("seconds").toFixed(1)} s`]);

@@ -14,6 +14,7 @@ from search.objective.reward import Objective
 from search.reporting.record import Record, Span
 from search.reporting.tables import StudyInfo, floats, trials_frame
 from search.study.founding import COST_WORDS
+from search.study.study import METRICS
 from search.trials.confirmations import Confirmations
 from search.trials.reader import Learnt, read_learnt, read_trials
 from search.trials.trial import StoredTrial
@@ -57,9 +58,10 @@ def _tabulate(study: optuna.Study, stored: Sequence[StoredTrial]) -> tuple[pd.Da
     learnt = read_learnt(study)
     words = attributes.get(COST_WORDS, {})  # a study of version 0.1 stores none
     costs = {**BUILT_IN, **{name: Cost(None, **words[name]) for name in words if name.isidentifier()}}
-    trials = trials_frame([_row(trial, learnt) for trial in stored], attributes["decisions"], costs)
+    metrics = {**{name: "" for trial in stored for name in trial.metrics}, **attributes.get(METRICS, {})}
+    trials = trials_frame([_row(trial, learnt) for trial in stored], attributes["decisions"], costs, metrics)
     reference = attributes["reference"]
-    objective = Objective.from_config(attributes["config"]["objective"], names=tuple(costs))
+    objective = Objective.from_config(attributes["config"]["objective"], names=tuple(costs), metrics=tuple(metrics))
     cost_range = tuple(reference["cost_range"][objective.cost])
     objective = objective.resolve(cost_range)
     if "accuracy_mean" in trials:

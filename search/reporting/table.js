@@ -29,7 +29,7 @@
       return {
         name,
         numeric,
-        head: HEADS[name] ?? cost?.label ?? capital(name),
+        head: HEADS[name] ?? cost?.label ?? capital(name) + (model.units[name] ? ` (${model.units[name]})` : ""),
         meaning: cost?.meaning,
         value: (row) => values[row],
         text: (row) => (name === "state" ? stateOf(model, row) : values[row] == null ? "" : show(values[row])),

@@ -61,7 +61,10 @@ class StudyInfo:
 
 
 def trials_frame(
-    rows: Iterable[Mapping[str, Any]], decisions: Sequence[str], costs: Mapping[str, Cost] = BUILT_IN
+    rows: Iterable[Mapping[str, Any]],
+    decisions: Sequence[str],
+    costs: Mapping[str, Cost] = BUILT_IN,
+    metrics: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The trials table from rows that may leave cells out.
 
@@ -69,19 +72,21 @@ def trials_frame(
     is None), so that a decision of 2 is written "2" beside an inactive one.
 
     Args:
-        rows: one mapping a trial, keys among `TRIAL_COLUMNS`, `LEARNT_COLUMNS`, `decisions` and `costs`.
+        rows: one mapping a trial, keys among `TRIAL_COLUMNS`, `LEARNT_COLUMNS`, `metrics`, `decisions` and `costs`.
         decisions: the decisions' names, in their order.
         costs: the costs that trials can have, by name.
+        metrics: units of an evaluator's further numbers, by name; the frame's attribute `metrics` keeps them.
     """
     rows = list(rows)
     columns: dict[str, pd.Series[Any]] = {}
+    metrics = dict(metrics or {})
     found = {name for name in LEARNT_COLUMNS if any(not is_missing(row.get(name)) for row in rows)}
     if "accuracy_mean" in found:
         found |= {"accuracy_std", "confirmations"}  # of one training, the standard deviation is unknown
     learnt = [name for name in LEARNT_COLUMNS if name in found]
     counts = {*_COUNTS, *(name for name, cost in costs.items() if cost.is_count)}
-    numbers = {*_NUMBERS, *costs}
-    for name in (*_opening(costs), *learnt, *decisions):
+    numbers = {*_NUMBERS, *costs, *metrics}
+    for name in (*_opening(costs), *learnt, *metrics, *decisions):
         cells = [row.get(name) for row in rows]
         if name in counts:
             columns[name] = pd.Series(cells, dtype="Int64")
@@ -89,7 +94,14 @@ def trials_frame(
             columns[name] = pd.Series(cells, dtype="float64")
         else:
             columns[name] = pd.Series(cells, dtype="object")
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    frame.attrs["metrics"] = metrics
+    return frame
+
+
+def metric_units(trials: pd.DataFrame) -> dict[str, str]:
+    """The units of an evaluator's further numbers in the table, by name."""
+    return dict(trials.attrs.get("metrics", {}))
 
 
 def _opening(costs: Iterable[str]) -> list[str]:
@@ -102,7 +114,8 @@ def _opening(costs: Iterable[str]) -> list[str]:
 def decision_columns(trials: pd.DataFrame) -> list[str]:
     """The names of the decisions, in the table's order: the columns that follow those it opens with."""
     names = [str(name) for name in trials.columns]
-    return [name for name in names[names.index(_LAST) + 1 :] if name not in LEARNT_COLUMNS]
+    others = {*LEARNT_COLUMNS, *metric_units(trials)}
+    return [name for name in names[names.index(_LAST) + 1 :] if name not in others]
 
 
 def originals(trials: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,10 @@ from search.backends.base import BackendSettings, choose_device
 from search.config import RunConfig, run_command
 from search.config.command_lines import report_command
 from search.data import Data, load
+from search.evaluation.from_scratch import FromScratch
+from search.evaluation.job import Evaluator
 from search.evaluation.settings import TrainSettings
+from search.evaluation.user_function import UserFunction
 from search.latency.device import Device, in_words
 from search.latency.profiler import Progress as Measured
 from search.latency.target import Target, identify
@@ -34,12 +37,13 @@ from search.reporting.trackers import NoTracker, Tracker, check_tracker, open_tr
 from search.samplers import make_sampler
 from search.samplers.base import Earlier
 from search.samplers.cost_aware import CostAwareSampler
-from search.samplers.fidelity import Fidelity, Full, make_fidelity
+from search.samplers.fidelity import make_fidelity
 from search.study.driver import Watcher, explore
 from search.study.enqueuing import Enqueued, read_networks
 from search.study.founding import try_costs
+from search.study.preconditions import check_evaluator, check_rungs
 from search.study.progress import Ended, Status
-from search.study.study import Study
+from search.study.study import METRICS, Study
 from search.study.warm_start import read_earlier
 from search.system.files import Presence, replace_file
 from search.system.printable import csv_text
@@ -78,6 +82,9 @@ class Parts(NamedTuple):
     objective: Objective
     device: Device | None
     backend: BackendSettings
+    evaluator: Evaluator
+    imports: Sequence[str]
+    """Modules that every worker imports first."""
     data: Data
     space: SearchSpace
     enqueued: Sequence[Enqueued]
@@ -105,17 +112,20 @@ def run_study(config: RunConfig) -> int:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         replace_file(folder / "config.yaml", yaml.safe_dump(described, sort_keys=False))
-        interrupted = False
+        interrupted = timed_out = False
         try:
-            search(config, parts, study, described, folder, console)
-            if target is not None and target.is_here:
+            timed_out = search(config, parts, study, described, folder, console)
+            if target is not None and target.is_here and not timed_out:
                 measure_front(study, target, console)
         except KeyboardInterrupt:
             interrupted = True
+        if timed_out:
+            console.print(f"The search ended at its time limit, timeout_s={config.timeout_s:g}.", highlight=False)
         if study.stopped_early is not None:
             console.print(f"The search ended before {study.trials} trials: {study.stopped_early}.")
         exhausted = study.stopped_early is not None and not interrupted
-        _report(config, study, folder, console, EXHAUSTED if exhausted else _next_command(study, interrupted))
+        command = EXHAUSTED if exhausted else _next_command(study, interrupted or timed_out)
+        _report(config, study, folder, console, command)
     if interrupted:
         raise KeyboardInterrupt
     return 0
@@ -150,11 +160,12 @@ def check_parts(config: RunConfig) -> Parts:
         InputError: something the user gave is not right.
     """
     import_user_modules(config.imports)
+    function = None if config.evaluator is None else load_function(config.evaluator)
     check_tracker(config.tracker)
     device = Device.from_config(config.device)
-    objective = Objective.from_config(config.objective, "flops" if device is None else "latency_ms")
+    cost, metrics = "flops" if device is None else "latency_ms", {} if function is None else function.metrics
+    objective = Objective.from_config(config.objective, cost, metrics)
     settings = BackendSettings.from_config(config.backend)
-    check_backend(settings, config.workers, config.imports)
     # these two are made when the study is known; what is wrong with them is said before it exists
     fidelity = make_fidelity(config.fidelity, objective)
     sampler = make_sampler(config.sampler, config.seed)
@@ -163,14 +174,27 @@ def check_parts(config: RunConfig) -> Parts:
     data = load(config.data)
     space = make_space(config, data)
     try_costs(space)
-    check_rungs(fidelity, space)
+    evaluator, imports = FromScratch(data) if function is None else function, list(config.imports)
+    if isinstance(evaluator, UserFunction):
+        evaluator = evaluator.beside([decision.name for decision in space.decisions])
+        imports.append(str(config.evaluator).partition(":")[0])
+    check_evaluator(evaluator, objective, confirm=config.confirm)
+    check_rungs(fidelity, evaluator, space)
+    check_backend(settings, config.workers, evaluator, imports, bounded=config.timeout_s is not None)
     enqueued = read_networks(
         config.enqueue, in_channels=data.in_channels, num_classes=data.num_classes, resolution=data.resolution
     )
     described = describe(config, data, objective, target=None)  # the device makes no difference to accuracies
     folder = Path(config.results_dir) / config.study
     earlier, said = read_earlier(space, config.warm_start, folder, config.storage, described)
-    return Parts(objective, device, settings, data, space, enqueued, earlier, said)
+    return Parts(objective, device, settings, evaluator, imports, data, space, enqueued, earlier, said)
+
+
+def load_function(place: str) -> UserFunction:
+    """The user's function that `evaluator` names; its metrics become columns beside those that every table has."""
+    from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS
+
+    return UserFunction.load(place, {*TRIAL_COLUMNS, *LEARNT_COLUMNS})
 
 
 def open_run(
@@ -190,6 +214,9 @@ def open_run(
         say_beginning(config, parts, console)  # before the device is measured for a minute
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
     described = describe(config, parts.data, objective, target)
+    facts: dict[str, Any] = {} if target is None else {LATENCY_TABLE: target.pack()}
+    if parts.evaluator.metrics:
+        facts[METRICS] = dict(parts.evaluator.metrics)
     study = Study(
         space,
         objective,
@@ -198,7 +225,7 @@ def open_run(
         name=name,
         trials=config.trials,
         costs=Costs(None if target is None else target.predictor, (objective.cost, *objective.limits)),
-        facts=None if target is None else {LATENCY_TABLE: target.pack()},
+        facts=facts,
         config=described,
         leases=leases,
         enqueued=parts.enqueued,
@@ -217,8 +244,11 @@ def open_run(
 
 def search(
     config: RunConfig, parts: Parts, study: Study, described: Mapping[str, Any], folder: Path, console: Console
-) -> None:
-    """Trains what the study asks for, with a display and, where one is named, a tracker.
+) -> bool:
+    """Evaluates what the study asks for, with a display and, where one is named, a tracker.
+
+    Returns:
+        Whether it ended because its time was over.
 
     Raises:
         KeyboardInterrupt: it was interrupted; what is finished is recorded.
@@ -227,15 +257,17 @@ def search(
         Progress(console) as progress,
         open_tracker(config.tracker, folder, config.study, described, console) as tracker,
     ):
-        explore(
+        bounded = config.timeout_s is not None
+        return explore(
             study,
-            lambda: make_backend(parts.backend, config.workers, parts.data, config.imports),
+            lambda: make_backend(parts.backend, config.workers, parts.evaluator, parts.imports, bounded=bounded),
             seed=config.seed,
             retries=parts.backend.retries,
             watch=follow(study, progress, tracker, Presence(sqlite_path(folder, config.storage))),
             say=progress.note,
             fidelity=make_fidelity(config.fidelity, study.objective),
             confirm=config.confirm,
+            timeout_s=config.timeout_s,
         )
 
 
@@ -258,18 +290,6 @@ def make_space(config: RunConfig, data: Data) -> SearchSpace:
     for candidate in space.coverage():
         TrainSettings.from_mapping(candidate.hyperparameters)
     return space
-
-
-def check_rungs(fidelity: Fidelity, space: SearchSpace) -> None:
-    """Raises InputError where no training is long enough to be stopped early."""
-    if isinstance(fidelity, Full):
-        return
-    epochs = {candidate.hyperparameters["epochs"] for candidate in space.coverage()}
-    if not any(map(fidelity.rungs, epochs)):
-        raise InputError(
-            f"fidelity: a training of train.epochs={max(epochs)} has no rung at which it could be stopped; give it more "
-            "epochs, or fidelity=full"
-        )
 
 
 def follow(study: Study, progress: Progress, tracker: Tracker, database: Presence) -> Watcher:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
-from search.backends.base import Backend, EpochDone, Event, Finished, Job, Lost, Remark, out_of_memory
+from search.backends.base import Backend, EpochDone, Event, Finished, Lost, Remark
+from search.backends.inline import InlineBackend
 from search.backends.processes import SIGNALS
-from search.evaluation.outcome import Outcome
+from search.evaluation.job import Job
+from search.evaluation.outcome import Outcome, out_of_memory
 from search.objective.pareto import Front
 from search.objective.reward import front_points, reference_point
 from search.samplers.fidelity import Curve, Fidelity, Full
@@ -20,8 +24,13 @@ from search.study.confirming import seeds_after
 from search.study.progress import Ended, Status
 from search.study.study import Proposal, Study
 from search.system.signals import leave_terminal
+from spaces.errors import InputError
 
 Watcher = Callable[[Status, Ended | None], None]
+OnError = Literal["record", "raise"]
+
+MAX_FIRST_FAILURES = 5
+"""Evaluations that may fail before the first one succeeds; then the search stops."""
 
 
 def explore(
@@ -34,14 +43,16 @@ def explore(
     fidelity: Fidelity | None = None,
     confirm: int = 0,
     say: Callable[[str], None] | None = None,
-) -> None:
-    """Trains what the study asks for until it has enough, then what is on the front again.
+    timeout_s: float | None = None,
+    on_error: OnError = "record",
+) -> bool:
+    """Evaluates what the study asks for until it has enough, then confirms what is on the front.
 
     One proposal is always made ahead: a worker that becomes free goes on at once, and waits neither for the sampler nor for the
     storage. A trial whose worker died starts again, `retries` times at the most, then it is a failure; one that runs out of memory
     starts again once with batches of half the size. With other drivers on the study, their trials are waited for: what one leaves
     behind is done here. On Ctrl-C, SIGTERM or SIGHUP the workers are ended, running trials are queued again in the study, and
-    KeyboardInterrupt is raised.
+    KeyboardInterrupt is raised. Where the first `MAX_FIRST_FAILURES` evaluations all fail, the search stops.
 
     Args:
         study: proposes and records.
@@ -52,22 +63,39 @@ def explore(
         fidelity: says at rungs which trainings go on; None trains all of them in full.
         confirm: under how many other seeds the front's members are trained when the search is over.
         say: told in a sentence what happens besides.
+        timeout_s: seconds after which the search ends as on Ctrl-C, but for the exception; None: never.
+        on_error: "raise" ends the search at the first trial that fails, which is queued again; "record" goes on.
+
+    Returns:
+        Whether it ended because its time was over.
+
+    Raises:
+        InputError: the first evaluations have all failed, or one has and `on_error` is "raise".
     """
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     with _Interruption() as interruption:
         study.say = say or study.say
         study.give_up = lambda: interruption.requested
         backend = start_backend()  # only now: interrupted amid its start, it would leave workers behind
         try:
-            search = _Search(study, backend, seed, retries, watch, fidelity or Full(), seeds_after(seed, confirm))
-            while search.start_jobs(interruption) and not interruption.requested:
-                for event in backend.wait(timeout_s=0.5):
+            search = _Search(
+                study, backend, seed, retries, watch, fidelity or Full(), seeds_after(seed, confirm), on_error
+            )
+            if isinstance(backend, InlineBackend):
+                backend.handle = search.handle
+                interruption.reaches_job = lambda: backend.is_evaluating
+            timed_out = False
+            while not timed_out and search.start_jobs(interruption) and not interruption.requested:
+                for event in backend.wait(timeout_s=min(0.5, max(0.0, deadline - time.monotonic()))):
                     search.handle(event)
+                timed_out = time.monotonic() >= deadline
         finally:
             interruption.hold()
             backend.close()
             study.release()
     if interruption.requested:
         raise KeyboardInterrupt
+    return timed_out and not search.has_all
 
 
 class _Interruption:
@@ -82,8 +110,12 @@ class _Interruption:
         self._num_signals = 0
         self._held = False
         self._before: dict[signal.Signals, Any] = {}
+        self.reaches_job: Callable[[], bool] = lambda: False
+        """Whether a signal now belongs to a job in this process, which it interrupts."""
 
     def __enter__(self) -> _Interruption:
+        if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+            return self
         heard = [
             number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
         ]  # nohup
@@ -107,7 +139,7 @@ class _Interruption:
         self._num_signals += 1
         if signum == signal.SIGHUP:
             leave_terminal()
-        if self._num_signals >= 3 and not self._held:
+        if self.reaches_job() or (self._num_signals >= 3 and not self._held):
             raise KeyboardInterrupt
 
 
@@ -137,6 +169,7 @@ class _Search:
         watch: Watcher,
         fidelity: Fidelity,
         confirming_seeds: Sequence[int],
+        on_error: OnError,
     ) -> None:
         self.study = study
         self.backend = backend
@@ -145,6 +178,9 @@ class _Search:
         self.watch = watch
         self.fidelity = fidelity
         self.confirming_seeds = confirming_seeds
+        self.on_error = on_error
+        self.failures: list[tuple[int, Outcome]] = []
+        """Of trials that this run evaluated, the first ones, by number."""
         self.tally = _Tally(study)
         self.under_way: dict[int, _Work] = {}
         self.losses: Counter[int] = Counter()
@@ -164,6 +200,11 @@ class _Search:
             self._start_confirmations()
         self.watch(self._status(), None)
         return bool(self.under_way) or elsewhere
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the study has as many trials as it shall have, and nothing is left to confirm."""
+        return self.study.num_done >= self.study.trials and not self.under_way and not self.to_confirm
 
     def handle(self, event: Event) -> None:
         """Passes an event on to the study."""
@@ -248,17 +289,50 @@ class _Search:
                 self.study.confirm(proposal.number, work.job.seed, outcome)
             state = "confirmed" if outcome.state == "complete" else "failed"
         else:
+            outcome = self._judge(outcome)
+            if outcome.state == "failed" and self.on_error == "raise":
+                raise InputError(f"evaluate: trial {number} failed: {_full(outcome)}")
             if not self.study.tell(number, outcome):
                 return
+            state = str(outcome.state)
             self.tally.add(outcome.state, outcome.accuracy, proposal.costs)
         accuracy = math.nan if outcome.accuracy is None else outcome.accuracy
         ended = Ended(proposal.number, state, accuracy, proposal.costs["flops"], outcome.failure or "")
         self.watch(self._status(), ended)
+        if not work.confirms:
+            self._stop_if_all_fail(number, outcome)
+
+    def _judge(self, outcome: Outcome) -> Outcome:
+        """The outcome, infeasible where one of its metrics exceeds its limit."""
+        if outcome.state != "complete" or not self.study.objective.max_metrics:
+            return outcome
+        missing = [name for name in self.study.objective.max_metrics if name not in outcome.metrics]
+        if missing:
+            said = f"no metric: '{missing[0]}' was not returned, and objective.max_{missing[0]} limits it"
+            return replace(outcome, state="failed", failure=said)
+        beyond = self.study.objective.beyond(outcome.metrics)
+        return replace(outcome, state="infeasible", failure=beyond) if beyond else outcome
+
+    def _stop_if_all_fail(self, number: int, outcome: Outcome) -> None:
+        """Raises InputError where the first evaluations have all failed."""
+        if self.tally.num_evaluated or outcome.state != "failed":
+            return
+        self.failures.append((number, outcome))
+        if len(self.failures) >= MAX_FIRST_FAILURES:
+            first, why = self.failures[0]
+            raise InputError(
+                f"evaluate: the first {len(self.failures)} evaluations have all failed; trial {first}: {_full(why)}"
+            )
 
     def _status(self) -> Status:
         confirming = len(self.to_confirm) + sum(work.confirms for work in self.under_way.values())
         status = self.tally.status(len(self.under_way))
         return replace(status, confirmed=self.num_confirmed, to_confirm=confirming)
+
+
+def _full(outcome: Outcome) -> str:
+    """Why a trial failed, with the traceback where there is one."""
+    return f"{outcome.failure}" + (f"\n{outcome.traceback.rstrip()}" if outcome.traceback else "")
 
 
 def _number_to_confirm(number: int, offset: int) -> int:
@@ -280,6 +354,11 @@ class _Tally:
         self.area = Front(reference)
         for outcome, costs in study.finished():
             self.add(outcome.state, outcome.accuracy, costs)
+
+    @property
+    def num_evaluated(self) -> int:
+        """Trials that did not fail."""
+        return self.states.total() - self.states["failed"]
 
     def add(self, state: str, accuracy: float | None, costs: Mapping[str, float]) -> None:
         self.states[state] += 1

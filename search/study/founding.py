@@ -41,6 +41,7 @@ MAY_CHANGE = (
     "results_dir",
     "study",
     "tracker",
+    "timeout_s",
     "enqueue",
     "warm_start",
     "choices",
@@ -160,8 +161,10 @@ def _describe(
 
 def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
     """Refuses to go on with a config that would make another study."""
-    stored = _flatten(_with_defaults(study.user_attrs["config"]))
-    given = _flatten(_with_defaults(json.loads(json.dumps(dict(config)))))  # as it would come back from the storage
+    # both as they come back from a database: one in memory keeps tuples
+    stored, given = (
+        _flatten(_with_defaults(json.loads(json.dumps(dict(one))))) for one in (study.user_attrs["config"], config)
+    )
     keys = sorted(stored.keys() | given.keys())
     values = {key: (stored.get(key, default), given.get(key, default)) for key in keys for default in [_default(key)]}
     changes = [
@@ -196,7 +199,7 @@ def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
 
 def _default(key: str) -> Any:
     """What a setting is in a config that does not state it."""
-    return None if key.startswith("objective.max_") else "absent"
+    return None if key.startswith("objective.max_") or key in ("evaluator", "epochs", "fidelity") else "absent"
 
 
 def _may_change(key: str) -> bool:

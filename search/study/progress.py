@@ -12,7 +12,7 @@ class Ended:
 
     number: int
     state: str
-    """complete, stopped or failed; confirmed, where its network was trained again."""
+    """complete, stopped, infeasible or failed; "confirmed" after another evaluation of a front member."""
     accuracy: float = math.nan
     flops: float = math.nan
     failure: str = ""

@@ -57,7 +57,14 @@ ASK_AGAIN_S = 1.0
 
 T = TypeVar("T")
 
-_OPTUNA_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+_OPTUNA_STATES = {
+    "complete": TrialState.COMPLETE,
+    "infeasible": TrialState.PRUNED,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+METRICS = "metrics"
+"""The study's attribute with the units of its metrics by name."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,12 @@ class Proposal:
     """Of its trial."""
     candidate: Candidate
     costs: dict[str, float]
+    default_epochs: int = 1
 
     @property
     def epochs(self) -> int:
-        """Of its training; 1 where it is not trained by epochs."""
-        return _epochs_of(self.candidate)
+        """Epochs of its evaluation; `default_epochs` where its hyperparameters do not say."""
+        return int(self.candidate.hyperparameters.get("epochs", self.default_epochs))
 
 
 class Study:
@@ -92,6 +100,7 @@ class Study:
         config: what defines the study, its objective at least, which is the default; a resumed study is compared with it.
         leases: the drivers of the study; this one alone by default.
         enqueued: networks to evaluate first; those that were enqueued before are not again.
+        epochs: of an evaluation whose hyperparameters state none.
 
     Raises:
         InputError: the study exists with another config, or no architecture meets the hard limits.
@@ -111,8 +120,10 @@ class Study:
         config: Mapping[str, Any] | None = None,
         leases: Leases | None = None,
         enqueued: Sequence[Enqueued] = (),
+        epochs: int = 1,
     ) -> None:
         self.space = space
+        self._epochs = epochs
         self._leases = leases or Alone()
         self.say: Callable[[str], None] = lambda text: None
         """Told in a sentence what happens besides trials that end."""
@@ -440,7 +451,7 @@ class Study:
         self._stale = self._leases.shared
 
     def _take_in_finished(self, trial: StoredTrial) -> None:
-        self._count(trial.number, trial.is_copy, trial.state is State.INFEASIBLE)
+        self._count(trial.number, trial.is_copy, not (trial.is_copy or trial.is_original))
         if trial.is_original:
             self._evaluated[self._candidate_of(trial).digest] = trial.number
         for copy in self._copies.pop(trial.number, []):
@@ -471,7 +482,7 @@ class Study:
         if known.digest != candidate.architecture.digest:
             self._describe(trial, candidate)
             known = self.stored(trial.number)
-        return Proposal(trial.number, candidate, dict(known.costs)), trial
+        return Proposal(trial.number, candidate, dict(known.costs), self._epochs), trial
 
     def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
         """Stores what is known of a candidate before it is trained."""
@@ -520,13 +531,15 @@ class Study:
             seconds=outcome.seconds,
             curve=outcome.curve,
             reward=reward,
-            failure=outcome.failure,
+            failure=None if outcome.state == "infeasible" else outcome.failure,
+            beyond=outcome.failure if outcome.state == "infeasible" else None,
             retried=outcome.retried,
+            metrics=outcome.metrics,
         )
         self._study.tell(number, values, state=_OPTUNA_STATES[outcome.state])
 
     def _proposal_of(self, trial: StoredTrial) -> Proposal:
-        return Proposal(trial.number, self._candidate_of(trial), dict(trial.costs))
+        return Proposal(trial.number, self._candidate_of(trial), dict(trial.costs), self._epochs)
 
     def _candidate_of(self, trial: StoredTrial) -> Candidate:
         names = [decision.name for decision in self.space.decisions]
@@ -585,10 +598,7 @@ def _outcome_of(trial: StoredTrial) -> Outcome:
         trial.epochs or 0,
         trial.seconds or 0.0,
         trial.curve,
-        trial.failure_text,
+        trial.failure_text if trial.infeasible is None else trial.infeasible,
         trial.retried,
+        trial.metrics,
     )
-
-
-def _epochs_of(candidate: Candidate) -> int:
-    return int(candidate.hyperparameters.get("epochs", 1))

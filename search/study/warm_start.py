@@ -86,12 +86,12 @@ def _earlier(
             yield Earlier(decisions, (trial.accuracy, *confirmed), is_alike)
 
 
-def _task(config: Mapping[str, Any], space: SearchSpace) -> tuple[Any, Any]:
-    """What accuracies depend on beside the decisions: images, and the fixed part of the training."""
+def _task(config: Mapping[str, Any], space: SearchSpace) -> tuple[Any, ...]:
+    """What accuracies depend on beside the decisions: images, the fixed part of the training, and the evaluator."""
     opened = {decision.name for decision in space.decisions}
     settings = {**asdict(TrainSettings()), **config.get("train", {})}  # a key that was added since had its default
     train = {key: value for key, value in settings.items() if f"train.{key}" not in opened}
-    return config.get("data", {}).get("fingerprint"), train
+    return config.get("data", {}).get("fingerprint"), train, config.get("evaluator")
 
 
 def _translate(trial: StoredTrial, train: Mapping[str, Any], space: SearchSpace) -> Decisions | None:

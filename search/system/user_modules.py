@@ -9,8 +9,12 @@ from collections.abc import Iterable
 from spaces.errors import InputError
 
 
-def import_user_modules(names: Iterable[str]) -> None:
-    """Import the modules that bring a user's own blocks and costs. The current directory counts, as with `python -m`.
+def import_user_modules(names: Iterable[str], key: str = "imports") -> None:
+    """Imports the modules that bring a user's own code. The current directory counts, as with `python -m`.
+
+    Args:
+        names: the modules.
+        key: the setting that names them.
 
     Raises:
         InputError: a module that does not exist or cannot be imported, with the reason and the line.
@@ -23,12 +27,10 @@ def import_user_modules(names: Iterable[str]) -> None:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise InputError(
-                    f"imports: the module '{name}' needs '{error.name}', which is not installed"
-                ) from error
-            raise InputError(f"imports: there is no module '{name}' in {os.getcwd()} or on Python's path") from error
+                raise InputError(f"{key}: the module '{name}' needs '{error.name}', which is not installed") from error
+            raise InputError(f"{key}: there is no module '{name}' in {os.getcwd()} or on Python's path") from error
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             raise InputError(
-                f"imports: the module '{name}' fails: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
+                f"{key}: the module '{name}' fails: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
             ) from error

@@ -74,13 +74,14 @@ def read_trial(trial: FrozenTrial) -> StoredTrial:
     if is_finished and (defect := _defect(trial, decided, result)) is not None:
         return _defective(trial, result, defect)
     is_refused = is_finished and INFEASIBLE in attributes
+    infeasible = attributes[INFEASIBLE] if is_refused else result.get("beyond")
     copied = attributes.get(DUPLICATE_OF)
     return StoredTrial(
         trial.number,
-        State.INFEASIBLE if is_refused else _STATES[trial.state],
+        _STATES[trial.state] if infeasible is None else State.INFEASIBLE,
         dict(trial.params),
         duplicate_of=copied if is_integer(copied) else None,
-        infeasible=attributes[INFEASIBLE] if is_refused else None,
+        infeasible=infeasible,
         outside=bool(attributes.get(OUTSIDE, False)),
         name=_text(attributes.get(NAME)),
         enqueued=_text(attributes.get(ENQUEUED)),
@@ -198,7 +199,7 @@ def _defect_of_result(trial: FrozenTrial, result: Mapping[str, Any]) -> str | No
     for name in (*_RESULT_NUMBERS, "accuracy_top5"):
         if not is_number(result.get(name, 0)):
             return f"its {name} is {result[name]!r}"
-    for name in ("failure", "retried"):
+    for name in ("failure", "retried", "beyond"):
         if not isinstance(result.get(name, ""), str):
             return f"its {name} is {result[name]!r}"
     return None

@@ -20,7 +20,7 @@ class State(StrEnum):
     """It was stopped early."""
     FAILED = "failed"
     INFEASIBLE = "infeasible"
-    """It is beyond a hard limit, and was not trained."""
+    """It is beyond a hard limit on a cost, and was not trained, or beyond a limit on a metric, which evaluating it showed."""
     RUNNING = "running"
     WAITING = "waiting"
     """It is queued: it was enqueued, or interrupted and runs again."""
@@ -82,7 +82,7 @@ class StoredTrial:
     duplicate_of: int | None = None
     """The number of the trial whose outcome this one repeats."""
     infeasible: str | None = None
-    """The limits that it exceeds, and by what."""
+    """The limits on costs or metrics that it exceeds, and by what."""
     outside: bool = False
     """Whether its network was enqueued and no decisions of the space make it."""
     name: str | None = None
@@ -109,8 +109,8 @@ class StoredTrial:
 
     @property
     def is_original(self) -> bool:
-        """Whether a candidate was evaluated in it: neither a copy nor infeasible nor defective."""
-        evaluated = self.is_finished and self.state is not State.INFEASIBLE
+        """Whether a candidate was evaluated in it: neither a copy nor refused before training nor defective."""
+        evaluated = self.is_finished and (self.state is not State.INFEASIBLE or self.accuracy is not None)
         return evaluated and not self.is_copy and self.defect is None
 
     @property

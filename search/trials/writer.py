@@ -112,9 +112,13 @@ def write_result(
     reward: float | None,
     failure: str | None,
     retried: str | None,
+    beyond: str | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Records the end of a trial, before its state says that it has ended."""
+    """Records the end of a trial, before its state says that it has ended.
+
+    `beyond` states the limits on its metrics that an evaluated trial exceeds, and by what.
+    """
     result: dict[str, Any] = {
         "accuracy": accuracy,
         "accuracy_top5": accuracy_top5,
@@ -124,6 +128,7 @@ def write_result(
         "reward": reward,
         "failure": failure,
         "retried": retried,
+        "beyond": beyond,
         "metrics": dict(metrics) if metrics else None,
     }
     storage.set_trial_user_attr(trial_id, RESULT, {key: value for key, value in result.items() if value is not None})

@@ -28,9 +28,11 @@ import torch
 from optuna.storages import RDBStorage
 
 from search.backends import make_backend, set_up_ray
-from search.backends.base import Backend, BackendSettings, Event, Finished, Job, evaluate
+from search.backends.base import Backend, BackendSettings, Event, Finished
 from search.backends.processes import make_context
 from search.data import load
+from search.evaluation.from_scratch import FromScratch
+from search.evaluation.job import Job
 from search.evaluation.outcome import Outcome
 from search.objective.reward import Objective
 from search.samplers import make_sampler
@@ -103,11 +105,11 @@ def train_bare(driver: Any, jobs: list[Job]) -> None:
     """The life of such a process."""
     torch.set_num_threads(1)
     data = load({"source": "digits"})
-    evaluate(make_job(0, epochs=1), data, "cpu", lambda epoch: True)
+    FromScratch(data).evaluate(make_job(0, epochs=1), lambda epoch: True)
     driver.send(None)
     driver.recv()
     for job in jobs:
-        evaluate(job, data, "cpu", lambda epoch: True)
+        FromScratch(data).evaluate(job, lambda epoch: True)
     driver.send(None)
 
 
@@ -116,7 +118,9 @@ def measure_workers(name: str, jobs: int = 8, epochs: int = 60) -> None:
     data = load({"source": "digits"})
     wall = {}
     for workers in (1, 2):
-        backend = make_backend(BackendSettings.from_config({"name": name, "accelerator": "cpu"}), workers, data, [])
+        backend = make_backend(
+            BackendSettings.from_config({"name": name, "accelerator": "cpu"}), workers, FromScratch(data), []
+        )
         run(backend, [make_job(number, epochs=1) for number in range(workers)])  # they have started
         wall[workers] = run(backend, [make_job(number, epochs=epochs) for number in range(jobs)])
         backend.close()
@@ -305,7 +309,9 @@ def measure_ray(jobs: int = 40) -> None:
     data = load({"source": "digits", "limit": 200})
     for name in ("local", "ray"):
         start = time.perf_counter()
-        backend = make_backend(BackendSettings.from_config({"name": name, "accelerator": "cpu"}), 1, data, [])
+        backend = make_backend(
+            BackendSettings.from_config({"name": name, "accelerator": "cpu"}), 1, FromScratch(data), []
+        )
         run(backend, [make_job(0, epochs=1)])
         began_s = time.perf_counter() - start
         training_s, ends, start = 0.0, 0, time.perf_counter()
@@ -383,7 +389,7 @@ def measure_gpu(jobs: int = 16, epochs: int = 30) -> None:
     for share in (1, 0.25):
         settings = BackendSettings.from_config({"name": "ray", "cpus": 1, "gpus": share, "accelerator": "cuda"})
         workers = round(1 / share)
-        backend = make_backend(settings, workers, data, [])
+        backend = make_backend(settings, workers, FromScratch(data), [])
         run(backend, [make_job(number, epochs=1) for number in range(workers)])
         rates[share] = 3600 * jobs / run(backend, [make_job(number, epochs=epochs) for number in range(jobs)])
         backend.close()

@@ -407,6 +407,57 @@ def test_failures_are_distinct_visible_and_never_stop_the_study(home: Path) -> N
     assert said.count("starts again: ") == 4
 
 
+EVALUATOR = """
+import os, signal, time
+from spaces import cost
+
+def evaluate(architecture, hyperparameters, seed, report):
+    mark = os.path.join(os.path.dirname(__file__), "mark")
+    if not os.path.exists(mark):
+        open(mark, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert hyperparameters["epochs"] == 9
+    final = 1 - 10 / cost(architecture).params - seed / 1000
+    for epoch in range(1, 10):
+        if not report(epoch, final * epoch / 9):
+            return None
+    return {"accuracy": final, "energy_mj": cost(architecture).params / 100}
+
+evaluate.metrics = {"energy_mj": "millijoules"}
+
+def endless(architecture):
+    time.sleep(1000)
+"""
+
+
+def test_a_users_function_is_evaluated_by_workers_halved_confirmed_and_limited(home: Path) -> None:
+    (home / "own_training.py").write_text(EVALUATOR)
+    arguments = [*QUICK, "train.epochs=9", "evaluator=own_training:evaluate", "objective.max_energy_mj=6", "workers=2"]
+    run(home, *arguments, "fidelity=halving", "confirm=1", "trials=8")
+    said = run(home, *arguments, "fidelity=halving", "confirm=1", "trials=10")
+    assert "10/10 done" in said
+    trials = pd.read_csv(home / "results" / "quick" / "trials.csv")
+    trials = trials[trials["duplicate_of"].isna()]
+    assert len(trials) == 10
+    assert trials["retried"].str.contains("SIGKILL").sum() == 1
+    assert set(trials["state"]) <= {"complete", "stopped", "infeasible"}
+    assert (trials["energy_mj"] > 6).equals(trials["state"] == "infeasible")
+    front = pd.read_csv(home / "results" / "quick" / "front.csv")
+    assert (front["confirmations"] == 1).all()
+    assert (front["energy_mj"] <= 6).all()
+    refused = run(home, *[*arguments, "fidelity=halving", "objective.max_energy_mj=7"], status=2)
+    assert "objective.max_energy_mj: 6 -> 7" in refused
+
+
+def test_a_time_limit_ends_the_search_and_says_how_to_go_on(home: Path) -> None:
+    (home / "own_training.py").write_text(EVALUATOR)
+    said = run(home, *QUICK, "evaluator=own_training:endless", "trials=3", "workers=1", "timeout_s=3")
+    assert "The search ended at its time limit, timeout_s=3." in said
+    assert "the same command again; it goes on where it was stopped" in " ".join(said.split())
+    assert count(home / "results" / "quick", TrialState.WAITING) >= 1
+    assert (home / "results" / "quick" / "pareto.html").exists()
+
+
 def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Path) -> None:
     sys.path.insert(0, str(home))
     (home / "my_other_blocks.py").write_text(FAULTY.replace('"faulty"', '"counted"'))
@@ -454,6 +505,15 @@ def test_a_user_block_is_counted_by_pytorch_and_searched_like_any_other(home: Pa
         (["warm_start=[nothing]"], ["warm_start", "there is no study 'nothing' in"]),
         (["warm_start=[quick]"], ["warm_start", "this study itself"]),
         (["trails=3"], ["trails", "did you mean 'trials'"]),
+        (["timeout_s=0"], ["timeout_s=0", "above 0"]),
+        (["evaluator=own"], ["evaluator=own", "module:function"]),
+        (["evaluator=no_such_module:evaluate"], ["evaluator: ", "no_such_module"]),
+        (["evaluator=json:dumpz"], ["evaluator=json:dumpz", "did you mean 'dump"]),
+        (["evaluator=base64:main"], ["main() takes no architecture"]),
+        (["evaluator=os.path:basename", "confirm=2"], ["confirm=2", "`seed`"]),
+        (["evaluator=os.path:basename", "fidelity=halving"], ["fidelity", "`report`"]),
+        (["evaluator=os.path:basename", "objective.max_energy_mj=2"], ["objective.max_energy_mj=2", "no such key"]),
+        (["objective.max_energy_mj=2"], ["objective.max_energy_mj=2", "no such key"]),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_error_before_any_work(

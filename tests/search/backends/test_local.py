@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from search.backends import local
-from search.backends.base import BackendSettings, EpochDone, Event, Finished, Job, Lost, evaluate
+from search.backends.base import BackendSettings, EpochDone, Event, Finished, Lost
 from search.backends.local import MAX_FALSE_STARTS, LocalBackend
 from search.data import Data, load
+from search.evaluation.from_scratch import FromScratch
+from search.evaluation.job import Job
 from spaces import InputError, SearchSpace
 
 SETTINGS: dict[str, Any] = {
@@ -54,14 +56,14 @@ def test_memory_may_run_out_while_the_network_is_built(data: Data) -> None:
     wide = {"block": "conv", "channels": 2**21, "kernel_size": 1}
     space = SearchSpace({"layers": [wide, wide]}, in_channels=1, num_classes=10, resolution=8)
     architecture = space.random(np.random.default_rng(0)).architecture
-    outcome = evaluate(Job(0, architecture.to_dict(), SETTINGS, seed=0), data, "cpu", lambda epoch: True)
+    outcome = FromScratch(data).evaluate(Job(0, architecture.to_dict(), SETTINGS, seed=0), lambda epoch: True)
     assert outcome.failure is not None
     assert outcome.failure.startswith("out of memory")
 
 
 def test_workers_may_have_processes_that_decode_images() -> None:
     streamed = load({"source": "digits", "limit": 100, "in_memory_mb": 0, "decode_workers": 1})
-    backend = LocalBackend(1, streamed, accelerator="cpu")
+    backend = LocalBackend(1, FromScratch(streamed), accelerator="cpu")
     try:
         backend.start(make_job(0, epochs=1))
         (event,) = (event for event in wait_for(backend, Finished) if isinstance(event, Finished))
@@ -81,7 +83,7 @@ def wait_for(backend: LocalBackend, kind: type[Event], number: int = 1) -> list[
 
 
 def test_jobs_report_every_epoch_and_their_end(data: Data) -> None:
-    backend = LocalBackend(2, data, accelerator="cpu")
+    backend = LocalBackend(2, FromScratch(data), accelerator="cpu")
     try:
         assert backend.num_free == 2
         for number in (3, 4):
@@ -100,7 +102,7 @@ def test_jobs_report_every_epoch_and_their_end(data: Data) -> None:
 
 
 def test_a_job_waits_at_its_rungs_and_stops_where_it_is_told_to(data: Data) -> None:
-    backend = LocalBackend(2, data, accelerator="cpu")
+    backend = LocalBackend(2, FromScratch(data), accelerator="cpu")
     try:
         backend.start(make_job(0, rungs=(1, 3), epochs=5))
         backend.start(make_job(1, rungs=(1, 3), epochs=5))
@@ -123,7 +125,7 @@ def test_a_job_waits_at_its_rungs_and_stops_where_it_is_told_to(data: Data) -> N
 
 
 def test_a_worker_that_dies_at_a_rung_is_noticed(data: Data) -> None:
-    backend = LocalBackend(1, data, accelerator="cpu")
+    backend = LocalBackend(1, FromScratch(data), accelerator="cpu")
     try:
         backend.start(make_job(0, rungs=(1,)))
         wait_for(backend, EpochDone)
@@ -137,7 +139,7 @@ def test_a_worker_that_dies_at_a_rung_is_noticed(data: Data) -> None:
 
 
 def test_a_worker_that_dies_costs_its_job_alone(data: Data) -> None:
-    backend = LocalBackend(2, data, accelerator="cpu")
+    backend = LocalBackend(2, FromScratch(data), accelerator="cpu")
     try:
         backend.start(make_job(0, epochs=1_000_000))
         wait_for(backend, EpochDone)
@@ -155,7 +157,7 @@ def test_a_worker_that_dies_costs_its_job_alone(data: Data) -> None:
 
 
 def test_a_worker_that_dies_idle_costs_no_more_than_a_retry(data: Data) -> None:
-    backend = LocalBackend(1, data, accelerator="cpu")
+    backend = LocalBackend(1, FromScratch(data), accelerator="cpu")
     try:
         backend.start(make_job(0))
         wait_for(backend, Finished)
@@ -179,7 +181,7 @@ def test_a_job_given_to_a_worker_that_never_started_goes_to_the_next(data: Data,
         "    mark.touch()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    backend = LocalBackend(1, data, imports=["dies_once"], accelerator="cpu")
+    backend = LocalBackend(1, FromScratch(data), imports=["dies_once"], accelerator="cpu")
     try:
         backend.start(make_job(0))
         assert [type(event) for event in wait_for(backend, Finished)] == [EpochDone, EpochDone, Finished]
@@ -189,7 +191,7 @@ def test_a_job_given_to_a_worker_that_never_started_goes_to_the_next(data: Data,
 
 def test_workers_that_never_start_end_the_search(data: Data, module_path: Path) -> None:
     (module_path / "dies_always.py").write_text("import os\nos._exit(7)\n")
-    backend = LocalBackend(1, data, imports=["dies_always"], accelerator="cpu")
+    backend = LocalBackend(1, FromScratch(data), imports=["dies_always"], accelerator="cpu")
     try:
         backend.start(make_job(0))
         with pytest.raises(InputError, match=rf"cannot start: {MAX_FALSE_STARTS} in a row .* exit status 7"):
@@ -200,7 +202,7 @@ def test_workers_that_never_start_end_the_search(data: Data, module_path: Path) 
 
 def test_a_module_that_only_workers_cannot_import_is_told_by_its_error(data: Data, module_path: Path) -> None:
     (module_path / "fails_there.py").write_text("raise RuntimeError('the license server is away')\n")
-    backend = LocalBackend(2, data, imports=["fails_there"], accelerator="cpu")
+    backend = LocalBackend(2, FromScratch(data), imports=["fails_there"], accelerator="cpu")
     try:
         with pytest.raises(InputError, match=r"cannot start: imports: .*the license server is away"):
             wait_for(backend, Finished)
@@ -210,7 +212,7 @@ def test_a_module_that_only_workers_cannot_import_is_told_by_its_error(data: Dat
 
 def test_closing_ends_workers_and_removes_the_images(data: Data, module_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(module_path))
-    backend = LocalBackend(2, data, accelerator="cpu")
+    backend = LocalBackend(2, FromScratch(data), accelerator="cpu")
     assert list(module_path.glob("smallnets-*"))
     backend.start(make_job(0, epochs=1_000_000))
     wait_for(backend, EpochDone)

@@ -17,9 +17,12 @@ import yaml
 
 import search.backends
 from search.backends import make_backend, set_up_ray
-from search.backends.base import Backend, BackendSettings, EpochDone, Event, Finished, Job, Lost, evaluate
+from search.backends.base import Backend, BackendSettings, EpochDone, Event, Finished, Lost
 from search.data import Data, load
-from spaces import InputError
+from search.evaluation.from_scratch import FromScratch
+from search.evaluation.job import Job
+from search.evaluation.user_function import UserFunction
+from spaces import Architecture, InputError
 
 from ..faulty import FAULTY
 from .test_local import make_job
@@ -47,7 +50,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
     def make(data: Data, workers: int | None = 2, **settings: Any) -> Backend:
         config = {"name": "ray", "cpus": 1, **settings}
-        backends.append(make_backend(BackendSettings.from_config(config), workers, data, ["ray_faults"]))
+        backends.append(make_backend(BackendSettings.from_config(config), workers, FromScratch(data), ["ray_faults"]))
         return backends[-1]
 
     yield make
@@ -88,7 +91,7 @@ def test_trials_report_every_epoch_wait_at_rungs_and_stop_where_they_are_told_to
     ends = {event.number: event.outcome for event in events if isinstance(event, Finished)}
     epochs = {n: [e.epoch.epoch for e in events if isinstance(e, EpochDone) and e.number == n] for n in range(4)}
     assert epochs == {0: [1, 2, 3, 4, 5], 1: [1], 2: [1, 2, 3, 4, 5], 3: [1]}
-    local = evaluate(jobs[0], data, "cpu", lambda epoch: True)
+    local = FromScratch(data).evaluate(jobs[0], lambda epoch: True)
     for number, outcome in ends.items():
         assert outcome.state == ("complete" if number % 2 == 0 else "stopped")
         assert outcome.curve == local.curve[: outcome.epochs]
@@ -118,7 +121,27 @@ def test_a_lost_trial_is_told_of_and_goes_on_from_its_last_epoch(data: Data, sta
         first[number] for number in (1, 2, 3)
     ]  # to the microsecond: not trained anew
     assert isinstance(events[-1], Finished)
-    assert events[-1].outcome.curve == evaluate(job, data, "cpu", lambda epoch: True).curve
+    assert events[-1].outcome.curve == FromScratch(data).evaluate(job, lambda epoch: True).curve
+
+
+def test_a_users_function_reports_from_actors(data: Data, start: Start) -> None:
+    start(data, workers=1).close()  # there is a cluster
+    factor = 0.5
+
+    def evaluate(architecture: Architecture, seed: int, report: Callable[[int, float], bool]) -> Any:
+        if not all(report(epoch, factor * epoch / 3) for epoch in (1, 2, 3)):
+            return None
+        return {"accuracy": factor, "process": os.getpid()}
+
+    backend = make_backend(BackendSettings.from_config({"name": "ray"}), 2, UserFunction(evaluate), ())
+    for number in range(2):
+        backend.start(make_job(number, rungs=(1,)))
+    events = collect(backend, 2)
+    backend.close()
+    ends = {event.number: event.outcome for event in events if isinstance(event, Finished)}
+    assert (ends[0].state, ends[0].accuracy, len(ends[0].curve)) == ("complete", 0.5, 3)
+    assert ends[0].metrics["process"] != os.getpid()
+    assert (ends[1].state, ends[1].epochs) == ("stopped", 1)
 
 
 def faulty_job(number: int, fault: str) -> Job:
@@ -181,7 +204,7 @@ def test_what_diverges_or_takes_too_much_memory_fails_alone(data: Data, start: S
 
 def test_actors_that_cannot_start_end_the_search(data: Data, start: Start) -> None:
     start(data, workers=1).close()  # there is a cluster
-    broken = RayBackend(BackendSettings.from_config({"name": "ray"}), 1, data, ["no_such_module_anywhere"])
+    broken = RayBackend(BackendSettings.from_config({"name": "ray"}), 1, FromScratch(data), ["no_such_module_anywhere"])
 
     def search() -> None:
         while True:

@@ -389,6 +389,8 @@ def settings(**changed: Any) -> dict[str, Any]:
         "enqueue": [],
         "warm_start": [],
         "tracker": "none",
+        "evaluator": None,
+        "timeout_s": None,
         "workers": None,
         "storage": None,
         "imports": [],

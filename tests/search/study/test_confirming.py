@@ -10,7 +10,8 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler
 
-from search.backends.base import Event, Finished, Job
+from search.backends.base import Event, Finished
+from search.evaluation.job import Job
 from search.evaluation.outcome import Outcome
 from search.objective.reward import Objective
 from search.reporting.reading import read_study

@@ -13,7 +13,8 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from search.backends.base import EpochDone, Event, Finished, Job, Lost
+from search.backends.base import EpochDone, Event, Finished, Lost
+from search.evaluation.job import Job
 from search.evaluation.outcome import Outcome
 from search.evaluation.training import Epoch
 from search.objective.reward import Objective
