@@ -42,8 +42,9 @@ from search.profile import chosen_network
 from search.report import network_origin
 from search.reporting.card import model_card, plus_minus
 from search.reporting.console import Terminal
-from search.reporting.trackers import Tracker, check_tracker, flat, open_tracker
+from search.reporting.trackers import Tracker, check_tracker, open_tracker
 from search.system.files import replace_file
+from search.system.nested import flatten
 from search.system.user_modules import import_user_modules
 from search.trials.storage import prepare_folder
 from spaces import Architecture, InputError, build, cost
@@ -198,7 +199,7 @@ def take_up(folder: Path, wanted: TrainingRecord) -> TrainingRecord:
                 f"{folder} holds the beginning of another network's training; choose a folder for this one by folder=PATH"
             )
         return wanted
-    before, now = flat(known.identity), flat(wanted.identity)
+    before, now = flatten(known.identity), flatten(wanted.identity)
     changes = [
         f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now} if before.get(key) != now.get(key)
     ]

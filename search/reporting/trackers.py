@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from search.reporting.console import Terminal
+from search.system.nested import flatten
 from search.system.secrets import hide_password
 from spaces.errors import InputError, did_you_mean
 
@@ -97,7 +98,7 @@ class MLflow(AbstractContextManager["MLflow"]):
             self._client.update_run(self._run, status="RUNNING")
             return
         self._run = self._client.create_run(self._experiment, run_name=name).info.run_id
-        for key, value in flat(parameters).items():
+        for key, value in flatten(parameters).items():
             self._client.log_param(self._run, key, str(value)[:MAX_TEXT])
         note.write_text(f"{self._run}\n", encoding="utf-8")
 
@@ -211,10 +212,3 @@ def _line(error: BaseException) -> str:
 def plain(decisions: Mapping[str, Any]) -> dict[str, Any]:
     """Decisions as trackers take them: numbers and texts."""
     return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in decisions.items()}
-
-
-def flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested data by dotted key; empty mappings leave nothing."""
-    if isinstance(data, Mapping):
-        return {k: v for key, value in data.items() for k, v in flat(value, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): data}

@@ -16,6 +16,7 @@ from search.evaluation.settings import TrainSettings
 from search.latency.device import Device
 from search.objective.costs import Costs, check_costs
 from search.objective.reward import Objective
+from search.system.nested import flatten
 from search.trials.columns import TAKEN
 from spaces import InputError, SearchSpace
 
@@ -163,7 +164,7 @@ def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
     """Refuses to go on with a config that would make another study."""
     # both as they come back from a database: one in memory keeps tuples
     stored, given = (
-        _flatten(_with_defaults(json.loads(json.dumps(dict(one))))) for one in (study.user_attrs["config"], config)
+        flatten(_with_defaults(json.loads(json.dumps(dict(one))))) for one in (study.user_attrs["config"], config)
     )
     keys = sorted(stored.keys() | given.keys())
     values = {key: (stored.get(key, default), given.get(key, default)) for key in keys for default in [_default(key)]}
@@ -187,14 +188,6 @@ def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     groups = {name: {**default, **config[name]} for name, default in defaults.items() if name in config}
     return {**config, **groups}
-
-
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested data by dotted key."""
-    if isinstance(data, Mapping) or (isinstance(data, list) and any(isinstance(i, Mapping | list) for i in data)):
-        items = data.items() if isinstance(data, Mapping) else enumerate(data)
-        return {k: v for key, value in items for k, v in _flatten(value, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): data}
 
 
 def _default(key: str) -> Any:
