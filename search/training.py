@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from search import checkpoint as checkpoints
 from search.data import Data
-from spaces.blocks.ops import Size
 from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
+from spaces.sizes import Size
 
 TOP5_CLASSES = 20
 """Number of classes from which on the five best guesses are counted too."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from spaces.blocks.ops import Size
+from spaces.sizes import Size
 
 Options = tuple[tuple[str, Any], ...]
 """Sorted (name, value) pairs; frozen values; what equals the block's default is left out."""

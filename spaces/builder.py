@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spaces.architecture import Architecture
-from spaces.blocks.ops import Size
-from spaces.costs import build_block, input_sizes, layer_costs
+from spaces.costs import build_block, walk
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -19,11 +18,7 @@ def build(architecture: Architecture) -> nn.Module:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    sizes: list[Size] = [architecture.resolution]
-    blocks = []
-    for position, (layer, layer_cost) in enumerate(zip(architecture.layers, layer_costs(architecture), strict=True)):
-        blocks.append(build_block(layer, input_sizes(layer, position, sizes)))
-        sizes.append(layer_cost.size)
+    blocks = [build_block(step.layer, step.size) for step in walk(architecture)]
     inputs = [layer.inputs for layer in architecture.layers]
     if all(sources == (-1,) for sources in inputs):
         return nn.Sequential(*blocks)

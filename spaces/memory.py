@@ -1,8 +1,7 @@
 """What a network moves and holds in memory: bytes read and written, and the most that is alive at once.
 
-What a layer moves its block states in closed form, as a part of its cost. What it holds, and what a user's block moves that states
-nothing, is found by running each distinct layer once on PyTorch's meta device, where tensors have shapes but no values (some
-milliseconds), and is remembered.
+What a layer moves is part of its cost (`spaces/costs.py`). What it holds is found by running each distinct layer once on PyTorch's
+meta device, where tensors have shapes but no values (some milliseconds), and is remembered.
 
 *Memory access* is that of guideline G1 of Ma et al., ShuffleNet V2 (2018), https://arxiv.org/abs/1807.11164, section 2: every
 convolution and linear layer reads its input map and its weights and writes its output map, h w (c1 + c2) + c1 c2 values for a 1x1
@@ -25,8 +24,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spaces.architecture import Architecture, Layer
-from spaces.blocks import BLOCKS
-from spaces.costs import count_accesses, input_sizes, layer_costs, make_block
+from spaces.blocks import block_of
+from spaces.blocks.protocol import Block
+from spaces.costs import cost, count_accesses, layer_costs, walk
 from spaces.errors import BLOCK_ERRORS, InputError
 
 FLOAT32 = 4
@@ -75,7 +75,7 @@ def memory_access(architecture: Architecture, bytes_per_value: int = FLOAT32) ->
     Raises:
         InputError: a layer cannot be built.
     """
-    return bytes_per_value * sum(layer_accesses(architecture))
+    return bytes_per_value * cost(architecture).accesses
 
 
 def activation_bytes(architecture: Architecture, bytes_per_value: int = FLOAT32) -> int:
@@ -93,7 +93,7 @@ def held_values(architecture: Architecture) -> list[int]:
     Raises:
         InputError: a layer cannot be built.
     """
-    sizes = [architecture.resolution, *(cost.size for cost in layer_costs(architecture))]
+    sizes = [architecture.resolution, *(layer.size for layer in layer_costs(architecture))]
     channels = [architecture.in_channels, *(layer.out_channels for layer in architecture.layers)]
     values = [count * height * width for count, (height, width) in zip(channels, sizes)]
     reads = [[position + 1 + i for i in layer.inputs] for position, layer in enumerate(architecture.layers)]
@@ -109,44 +109,28 @@ def held_values(architecture: Architecture) -> list[int]:
     return held
 
 
-def layer_accesses(architecture: Architecture) -> list[int]:
-    """For each layer the values that its convolutions and linear layers read and write.
-
-    Raises:
-        InputError: a layer cannot be built.
-    """
-    stated = [cost.accesses for cost in layer_costs(architecture)]
-    if None in stated:
-        found = [memory.accesses for memory in layer_memory(architecture)]
-        return [count if known is None else known for known, count in zip(stated, found, strict=True)]
-    return [count for count in stated if count is not None]
-
-
 def layer_memory(architecture: Architecture) -> list[LayerMemory]:
     """What each layer moves and holds, in order.
 
     Raises:
         InputError: a layer cannot be built.
     """
-    sizes = [architecture.resolution]
     memories = []
-    for position, (layer, cost) in enumerate(zip(architecture.layers, layer_costs(architecture), strict=True)):
+    for layer, size, _ in walk(architecture):
         try:
-            block: Any = BLOCKS[layer.block]
-            memories.append(_trace(block, layer, input_sizes(layer, position, sizes)))
+            memories.append(_trace(block_of(layer.block), layer, size))
         except BLOCK_ERRORS as error:
             raise InputError(f"{layer}: {error}") from error
-        sizes.append(cost.size)
     return memories
 
 
 @lru_cache(maxsize=2**16)
-def _trace(block: Any, layer: Layer, size: Any) -> LayerMemory:
+def _trace(block: Block, layer: Layer, size: Any) -> LayerMemory:
     """Runs the layer once without values."""
     channels: Any = layer.in_channels
     shapes = [(channels, size)] if len(layer.inputs) == 1 else zip(channels, size, strict=True)
     with torch.device("meta"):
-        module = make_block(block, layer, size).eval()
+        module = block.build(layer, size).eval()
         return traced(module, [torch.empty(1, count, *sides) for count, sides in shapes])
 
 

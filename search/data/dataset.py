@@ -19,9 +19,9 @@ from torch import Tensor
 
 from search.data.images import Held, Images, Streamed, augment
 from search.data.sources import Table, open_source
-from spaces.blocks.ops import Size
 from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
+from spaces.sizes import Size
 
 SPLIT_SEED = 20_230_101
 """Fixes which images are held out, for all studies: results stay comparable whatever the study's own seed."""

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from search.data.sources import Table, open_source
-from spaces.blocks.ops import Size
 from spaces.errors import InputError
+from spaces.sizes import Size
 
 CHUNK = 256
 """Images decoded or scaled at a time."""

@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from search.data.columns import find_columns, read_labels
-from spaces.blocks.ops import Size
 from spaces.errors import InputError, did_you_mean
+from spaces.sizes import Size
 
 if TYPE_CHECKING:
     from datasets import Dataset
