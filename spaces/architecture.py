@@ -34,6 +34,18 @@ class Layer:
     def __str__(self) -> str:
         return f"{self.where} ({self.block})" if self.where else self.block
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the hash, which another process would not share."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+
+    @cached_property
+    def _hash(self) -> int:
+        """Kept: prices are remembered by layer, and many architectures share one."""
+        return hash((self.block, self.in_channels, self.out_channels, self.stride, self.options, self.inputs))
+
     @cached_property
     def keywords(self) -> dict[str, Any]:
         """The options as keyword arguments of the block."""

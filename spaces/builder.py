@@ -18,7 +18,7 @@ def build(architecture: Architecture) -> nn.Module:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    blocks = [build_block(step.layer, step.size) for step in walk(architecture)]
+    blocks = [build_block(layer, size) for layer, size, _ in walk(architecture)]
     inputs = [layer.inputs for layer in architecture.layers]
     if all(sources == (-1,) for sources in inputs):
         return nn.Sequential(*blocks)

@@ -8,27 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.architecture import Architecture, Layer
-from spaces.blocks import block_of
+from spaces.blocks import BLOCKS, block_of
 from spaces.blocks.ops import SymmetricPad2d
-from spaces.blocks.protocol import Block, output_size
+from spaces.blocks.protocol import Block, output_size, read_block
 from spaces.errors import BLOCK_ERRORS, InputError
 from spaces.operation import Cost, Operation, sum_of
 
-
-class Step(NamedTuple):
-    """One layer of a network that is walked through."""
-
-    layer: Layer
-    size: Any
-    """(height, width) of what it reads, a tuple of them where it reads several."""
-    cost: Cost
+Step = tuple[Layer, Any, Cost]
+"""A layer, (height, width) of what it reads (a tuple of them where it reads several), and its cost."""
 
 
 def walk(architecture: Architecture) -> Iterator[Step]:
@@ -42,11 +36,11 @@ def walk(architecture: Architecture) -> Iterator[Step]:
         inputs = layer.inputs
         size: Any = sizes[inputs[0]] if len(inputs) == 1 else tuple([sizes[i] for i in inputs])
         try:
-            layer_cost = _layer_cost(block_of(layer.block), layer, size)
+            layer_cost = _layer_cost(BLOCKS[layer.block], layer, size)
         except BLOCK_ERRORS as error:
             height, width = architecture.resolution
             raise InputError(f"{layer} of a {height}x{width} image: {error}") from error
-        yield Step(layer, size, layer_cost)
+        yield layer, size, layer_cost
         sizes.append(layer_cost.size)
 
 
@@ -58,8 +52,8 @@ def cost(architecture: Architecture) -> Cost:
     """
     flops = params = accesses = 0
     size = architecture.resolution
-    for step in walk(architecture):
-        layer_flops, layer_params, size, layer_accesses = step.cost
+    for _, _, layer_cost in walk(architecture):
+        layer_flops, layer_params, size, layer_accesses = layer_cost
         flops += layer_flops
         params += layer_params
         accesses += layer_accesses
@@ -72,7 +66,7 @@ def layer_costs(architecture: Architecture) -> list[Cost]:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    return [step.cost for step in walk(architecture)]
+    return [layer_cost for _, _, layer_cost in walk(architecture)]
 
 
 def size_bytes(architecture: Architecture, bits: int = 32) -> int:
@@ -90,7 +84,7 @@ def operations(architecture: Architecture) -> list[Sequence[Operation] | None]:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    return [layer_operations(step.layer, step.size) for step in walk(architecture)]
+    return [layer_operations(layer, size) for layer, size, _ in walk(architecture)]
 
 
 def layer_operations(layer: Layer, size: Any) -> Sequence[Operation] | None:
@@ -110,12 +104,13 @@ def block_cost(layer: Layer, size: Any) -> Cost:
         layer: what is priced.
         size: as in `Step`.
     """
-    return _layer_cost(block_of(layer.block), layer, size)
+    return _layer_cost(BLOCKS[layer.block], layer, size)
 
 
 @lru_cache(maxsize=2**16)
-def _layer_cost(block: Block, layer: Layer, size: Any) -> Cost:
+def _layer_cost(made_by: Any, layer: Layer, size: Any) -> Cost:
     """Remembered by class, not by name, which a user may give to another block."""
+    block = read_block(made_by)
     height, width = size if len(layer.inputs) == 1 else size[0]
     if layer.stride > min(height, width):
         raise ValueError(

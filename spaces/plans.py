@@ -171,15 +171,17 @@ def _multiples(block: str, options: Options, where: str) -> Multiples:
     rule = made.channel_multiples
     if rule is None:
         return (1,), 1
-    keywords = made.arguments(rule, {name: thaw(value) for name, value in options})
+    stated = {name: thaw(value) for name, value in options}
+    keywords = made.arguments(rule, stated)
+    refused = f"{where}: block '{block}' cannot take { {n: v for n, v in keywords.items() if n in stated} }"
     try:
-        stated, out = rule(**keywords)
-        into = (stated,) if isinstance(stated, int) else tuple(stated)
+        into, out = rule(**keywords)
     except BLOCK_ERRORS as error:
-        raise InputError(f"{where}: block '{block}' cannot take {keywords}: {error}") from error
-    if not all(map(is_count, (*into, out))):
-        raise InputError(f"{where}: block '{block}' cannot take {keywords}: groups are whole numbers of at least 1")
-    return into, out
+        raise InputError(f"{refused}: {error}") from error
+    divisors = tuple(into) if isinstance(into, list | tuple) else (into,)
+    if not all(map(is_count, (*divisors, out))):
+        raise InputError(f"{refused}: groups are whole numbers of at least 1")
+    return divisors, out
 
 
 def _checked_channels(channels: Any, where: str) -> Any:

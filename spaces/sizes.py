@@ -29,8 +29,8 @@ def kernel_sides(kernel_size: Pair) -> tuple[int, int]:
     Raises:
         ValueError: a side is below one.
     """
-    sides = as_pair(kernel_size)
-    if min(sides) < 1:
+    sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else as_pair(kernel_size)
+    if sides[0] < 1 or sides[1] < 1:
         raise ValueError(f"kernel_size must be at least 1, not {kernel_size}")
     return sides
 
@@ -43,7 +43,8 @@ def conv_padding(kernel_size: Pair, dilation: Pair = 1) -> tuple[int, int]:
 
 def strided(size: Size, stride: Pair) -> Size:
     """(height, width) after a stride: ceil(side / stride)."""
-    (height, width), (s_h, s_w) = size, as_pair(stride)
+    height, width = size
+    s_h, s_w = (stride, stride) if isinstance(stride, int) else as_pair(stride)
     return -(-height // s_h), -(-width // s_w)
 
 

@@ -114,7 +114,7 @@ def block_keys(architecture: Architecture) -> list[BlockKey]:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    return [BlockKey.of(step.layer, step.size) for step in walk(architecture)]
+    return [BlockKey.of(layer, size) for layer, size, _ in walk(architecture)]
 
 
 class Table:

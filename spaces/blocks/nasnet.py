@@ -167,7 +167,8 @@ class NASNetCell(nn.Module):
                 for j, layer in enumerate(layers):
                     x = _listed(ops, f"steps.{i}.{side}.{j}", x, layer, activation)
                 sides.append(x)
-            states[result] = ops.elementwise("add", *sides)
+            left, right = sides
+            states[result] = ops.elementwise("add", left, right)
         for name, conv in plan.outputs.items():
             states[name] = _adjusted(ops, f"outputs.{name}", states[name], conv, activation)
         ops.concat(*[states[name] for name in plan.wiring.concat])

@@ -32,9 +32,9 @@ state, so it states no defaults itself.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -84,18 +84,16 @@ class Block:
         options = self.arguments(self.operations, layer.keywords)
         return self.operations(layer.in_channels, layer.out_channels, layer.stride, size, **options)
 
-    def arguments(self, method: Callable[..., Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(self, method: Callable[..., Any], stated: dict[str, Any]) -> dict[str, Any]:
         """The options that a method of this block takes, by the values stated or else by the constructor's defaults."""
-        names, takes_others = _parameters(method)
-        if takes_others:
-            return {name: value for name, value in self.options.items() if value is not NO_DEFAULT} | dict(stated)
-        arguments = {}
-        for name in names:
-            if name in stated:
-                arguments[name] = stated[name]
-            elif self.options.get(name, NO_DEFAULT) is not NO_DEFAULT:
-                arguments[name] = self.options[name]
-        return arguments
+        names = _parameters(method)
+        values = self.defaults | stated if stated else self.defaults
+        return values if names is None or names >= values.keys() else {n: values[n] for n in values if n in names}
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """The options that have one, by name."""
+        return {name: value for name, value in self.options.items() if value is not NO_DEFAULT}
 
 
 def output_size(operations: Sequence[Operation], size: Any) -> Size:
@@ -123,8 +121,9 @@ def read_block(made_by: Any) -> Block:
 
 
 @lru_cache(maxsize=1024)
-def _parameters(method: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
-    """Names of the parameters that can be given by keyword, and whether any others can."""
+def _parameters(method: Callable[..., Any]) -> frozenset[str] | None:
+    """Names of the parameters that can be given by keyword; None where any can."""
     parameters = inspect.signature(method).parameters.values()
-    names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from spaces import SearchSpace, build, cost, decode, layer_costs
+from spaces import Cost, SearchSpace, build, cost, decode, layer_costs
 from spaces.blocks import BLOCKS
-from spaces.blocks.ops import Cost
 from spaces.errors import InputError
 
 
