@@ -42,7 +42,7 @@ class Convolution(NamedTuple):
     corners: bool
     """Whether `SymmetricPad2d` pads: channel i towards corner i mod 4."""
     whole_groups: bool
-    """Whether the number of groups follows the number of channels, as in a depthwise convolution."""
+    """Whether the number of groups follows the number of channels, as in a depthwise convolution, so that groups are cut whole."""
 
     @property
     def weights(self) -> int:
@@ -229,7 +229,7 @@ def _convolution(
     dilation: Pair,
     padding: Pair | None,
     bias: bool,
-    whole_groups: bool,
+    whole_groups: bool | None,
 ) -> Convolution:
     size = x.out_size
     kernel = kernel_sides(kernel_size)
@@ -239,7 +239,8 @@ def _convolution(
     else:
         corners, out_size = False, window_size(size, kernel_size, stride, padding, dilation)
     read, channels = (x.makes,), x.out_channels
-    fields = path, read, makes, channels, out_channels, size, out_size, kernel, groups, bias, corners, whole_groups
+    whole = 1 < groups == channels if whole_groups is None else whole_groups
+    fields = path, read, makes, channels, out_channels, size, out_size, kernel, groups, bias, corners, whole
     return _new(Convolution, fields)
 
 
@@ -278,7 +279,7 @@ class Operations(list[Operation]):
         dilation: Pair = 1,
         padding: Pair | None = None,
         bias: bool = False,
-        whole_groups: bool = False,
+        whole_groups: bool | None = None,
     ) -> Convolution:
         """A convolution; without `padding`, that of `conv2d` in `spaces/blocks/ops.py` with out = ceil(side / stride)."""
         made = _convolution(
@@ -384,7 +385,7 @@ class Operations(list[Operation]):
         padding: Pair | None = None,
         norm: bool = True,
         bias: bool | None = None,
-        whole_groups: bool = False,
+        whole_groups: bool | None = None,
         activation: str | None = "relu",
     ) -> Map:
         """The module of that name in `spaces/blocks/ops.py` with the same arguments."""

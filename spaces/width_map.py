@@ -1,11 +1,11 @@
 """Which widths of a block can change, and which width each axis of each of its parameters follows.
 
-All of it follows from the operations that the block states (`spaces/operation.py`). Channels that are added, multiplied or filtered by a
-depthwise convolution stay or go together; here they are one *channel* of the block, at several positions of several maps. Some
-operations treat a channel by its position: group convolutions, shuffles, slices and the padding of even kernels divide a map into
-parts. Channels are of one *width* if they have the same origins and lie in the same parts: any of them can be exchanged, and how many
-a smaller block has left, that block's own map says. So a smaller block's parameters are a slice of a larger one's, whichever
-channels of each width are kept. Networks are sliced so by structured pruning, and shared weights by subnetworks.
+All of it follows from the operations that the block states (`spaces/operation.py`). Channels that are added, multiplied or filtered
+by a depthwise convolution are kept or cut together; here they are one *channel* of the block, at several positions of several maps.
+Some operations treat a channel by its position: group convolutions, shuffles, slices and the padding of even kernels divide a map
+into parts. Channels are of one *width* if they have the same origins and lie in the same parts, so that each could take another's
+place. How many a smaller block has of each width, its own map says, and where they lie. So its parameters are a slice of the larger
+block's, whichever channels of each width are kept. Structured pruning and shared weights slice so.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ class Parameter(NamedTuple):
 class WidthMap:
     """The widths of a block.
 
-    A width is named after the maps its channels come from, joined by "+" where they are tied: "input", or the path of the module that
-    makes them. Where operations divide them into parts, [3:0, 5:1] adds that they lie in part 0 of map 3 and part 1 of map 5.
+    A width is named after the maps its channels come from: "input", or the path of the module that makes them; "+" joins those that
+    are tied. Where operations divide them, [3:0, 5:1] adds that they lie in part 0 of what the operation that makes map 3 divides,
+    and in part 1 of what the one that makes map 5 does.
     """
 
     widths: Mapping[str, Width]
@@ -109,7 +110,7 @@ class WidthMap:
         """Refuses to make a smaller block of these channels.
 
         Raises:
-            InputError: the blocks differ in more than widths, or a width keeps another number of channels than the smaller block has.
+            InputError: the blocks differ in more than widths, or more or fewer channels are kept than the smaller block has.
         """
         if smaller.parameters.keys() != self.parameters.keys() or not smaller.widths.keys() <= self.widths.keys():
             raise InputError("these blocks differ in more than their widths: no slice of one is the other")
@@ -117,7 +118,9 @@ class WidthMap:
             left = smaller.widths[name].channels if name in smaller.widths else 0
             indices = kept.get(name, range(channels if name in smaller.widths else 0))
             if len(indices) != left or len({*indices}) != left:
-                raise InputError(f"width {name}: {left} different channels are kept, not {list(indices)}")
+                raise InputError(
+                    f"width {name}: {left} different channels are kept, not {len(indices)}: {list(indices)}"
+                )
             if fixed and list(indices) != list(range(channels)):
                 raise InputError(f"width {name}: its {channels} channels stay as they are: {fixed}")
 
@@ -221,13 +224,10 @@ class _Tracer:
     def _weighted(self, operation: Convolution | Linear, x: list[int]) -> list[int]:
         made, groups, path = self._new(operation.path, operation.out_channels), operation.groups, operation.path
         into, out = len(x) // groups, len(made) // groups
-        whole = into == 1 or out == 1
-        if isinstance(operation, Convolution):
-            whole = whole or operation.whole_groups
-            if operation.corners:
-                path += ".1"
-                self._divide(operation.makes, x, [i % CORNERS for i in range(len(x))])
-        if groups > 1 and whole:
+        if isinstance(operation, Convolution) and operation.corners:
+            path += ".1"
+            self._divide(operation.makes, x, [i % CORNERS for i in range(len(x))])
+        if isinstance(operation, Convolution) and operation.whole_groups:
             for group in range(groups):
                 self._tie([*x[group * into : (group + 1) * into], *made[group * out : (group + 1) * out]])
         elif groups > 1:
@@ -300,7 +300,7 @@ class _Tracer:
         for root in sorted(origins):
             name = "+".join(origin if count == 1 else f"{origin}*{count}" for origin, count in origins[root].items())
             if root in parts:
-                name += f"[{', '.join(f'{divided}:{part}' for divided, part in sorted(parts[root]))}]"
+                name += f"[{', '.join(f'{divided}:{part}' for divided, part in parts[root])}]"
             if root in fixed:
                 name += " fixed"
             channels[root] = Channel(name, members[name])

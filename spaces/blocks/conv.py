@@ -95,7 +95,7 @@ class Conv(nn.Module):
             padding=padding,
             norm=norm,
             bias=bias,
-            whole_groups=group_size is not None,
+            whole_groups=None if group_size is None else True,
             activation=activation,
         )
         return ops

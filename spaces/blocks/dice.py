@@ -109,7 +109,7 @@ class DimFuse(nn.Module):
     def operations(ops: Operations, path: str, x: Map, kernel_size: Pair, activation: str | None) -> Map:
         """H W (3 + k²) D multiply-adds and 2 D ⌊D/4⌋ once an image."""
         channels = x.out_channels // 3
-        x = ops.conv_norm_act(path + "local", x, channels, groups=channels, activation=activation)
+        x = ops.conv_norm_act(path + "local", x, channels, groups=channels, whole_groups=True, activation=activation)
         spatial = ops.conv_norm_act(path + "spatial", x, channels, kernel_size, groups=channels, activation=activation)
         gate: Map = ops.linear(path + "channel.1", ops.pool("avg", x, (1, 1)), max(1, channels // 4), bias=False)
         gate = ops.linear(path + "channel.3", ops.elementwise("relu", gate), channels, bias=False)
@@ -144,7 +144,7 @@ class ShuffleFuse(nn.Module):
     def operations(ops: Operations, path: str, x: Map, kernel_size: int, groups: int, activation: str | None) -> Map:
         """H W (3 D + k² D C_L / groups) multiply-adds; C_L is about D (`last_width`)."""
         channels = x.out_channels // 3
-        x = ops.conv_norm_act(path + "local", x, channels, groups=channels, activation=activation)
+        x = ops.conv_norm_act(path + "local", x, channels, groups=channels, whole_groups=True, activation=activation)
         widths = stack_widths(channels, channels, [groups])
         y = stack_operations(ops, path + "mix.", x, channels, widths, [groups], kernel_size, 1, "max", activation)
         return ops.elementwise("add", x, y)

@@ -220,13 +220,13 @@ class EESP(nn.Module):
         x, *images = ops.inputs
         made, pools = made_channels(x.out_channels, out_channels, stride)
         n = made // branches
-        reduced = ops.conv_norm_act("reduce", x, n, groups=branches, activation=activation)
+        reduced = ops.conv_norm_act("reduce", x, n, groups=branches, whole_groups=False, activation=activation)
         filtered = [
             ops.convolution(f"branches.{i}", reduced, n, kernel_size, stride, groups=n, dilation=dilation)
             for i, dilation in enumerate(capped(branches, kernel_size, max_extent))
         ]
         merged = ops.norm_act("norm_act", ops.concat(*_fused(ops, filtered)), activation)
-        merged = ops.conv_norm_act("merge", merged, made, groups=branches, activation=None)
+        merged = ops.conv_norm_act("merge", merged, made, groups=branches, whole_groups=False, activation=None)
         if pools:
             merged = ops.concat(ops.pool("avg", x, merged.out_size), merged)
         if stride == 1 and x.out_channels == out_channels:

@@ -206,6 +206,8 @@ class ResNetBottleneck(nn.Module):
         ops = Operations(in_channels, size)
         way_around = _shortcut_operations(ops, out_channels, stride, shortcut)
         x = ops.conv_norm_act("body.0", ops.input, width, stride=first, activation=activation)
-        x = ops.conv_norm_act("body.1", x, width, kernel_size, middle, groups=groups, activation=activation)
+        x = ops.conv_norm_act(
+            "body.1", x, width, kernel_size, middle, groups=groups, whole_groups=False, activation=activation
+        )
         x = ops.conv_norm_act("body.2", x, out_channels, activation=None)
         return _joined(ops, "body.3", x, way_around, squeeze_ratio, activation)

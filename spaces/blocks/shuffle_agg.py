@@ -274,7 +274,14 @@ def stack_operations(
         if i:
             x = ops.shuffle(x, counts[i - 1])
         x = ops.conv_norm_act(
-            f"{path}stack.{2 * i}", x, width, kernel_size, 1 if i else stride, groups=count, activation=activation
+            f"{path}stack.{2 * i}",
+            x,
+            width,
+            kernel_size,
+            1 if i else stride,
+            groups=count,
+            whole_groups=False,
+            activation=activation,
         )
     return ops.rearrange(
         aggregate, x, out_channels, x.out_size, "which maps an output aggregates depends on their numbers and its own"

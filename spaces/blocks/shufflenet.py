@@ -82,11 +82,11 @@ class ShuffleNetV1(nn.Module):
         join = _join(in_channels, out_channels, stride)
         first = groups if first_groups is None else first_groups
         ops = Operations(in_channels, size)
-        x = ops.conv_norm_act("branch.0", ops.input, middle, groups=first, activation=activation)
+        x = ops.conv_norm_act("branch.0", ops.input, middle, groups=first, whole_groups=False, activation=activation)
         x = ops.shuffle(x, groups)
         x = ops.conv_norm_act("branch.2", x, middle, kernel_size, stride, groups=middle, activation=None)
         branch = out_channels - in_channels if join == "concat" else out_channels
-        x = ops.conv_norm_act("branch.3", x, branch, groups=groups, activation=None)
+        x = ops.conv_norm_act("branch.3", x, branch, groups=groups, whole_groups=False, activation=None)
         if join == "add":
             x = ops.elementwise("add", ops.input, x)
         elif join == "concat":

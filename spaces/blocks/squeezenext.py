@@ -100,7 +100,7 @@ class SqueezeNext(nn.Module):
             if project_input:
                 x, in_channels, stride = shortcut, out_channels, 1
         for i, conv in enumerate(_body(in_channels, out_channels, stride, groups, kernel_size, vertical_first)):
-            x = ops.conv_norm_act(f"body.{i}", x, **conv, activation=activation)
+            x = ops.conv_norm_act(f"body.{i}", x, **conv, whole_groups=False, activation=activation)
         ops.activation("activation", ops.elementwise("add", shortcut, x), activation)
         return ops
 
