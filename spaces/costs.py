@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.architecture import Architecture, Layer
-from spaces.blocks import BLOCKS, block_of
+from spaces.blocks import block_of
 from spaces.blocks.ops import SymmetricPad2d
-from spaces.blocks.protocol import Block, output_size, read_block
+from spaces.blocks.protocol import Block, output_size
 from spaces.errors import BLOCK_ERRORS, InputError
 from spaces.operation import Cost, Operation, sum_of
 
@@ -36,7 +36,7 @@ def walk(architecture: Architecture) -> Iterator[Step]:
         inputs = layer.inputs
         size: Any = sizes[inputs[0]] if len(inputs) == 1 else tuple([sizes[i] for i in inputs])
         try:
-            layer_cost = _layer_cost(BLOCKS[layer.block], layer, size)
+            layer_cost = _layer_cost(block_of(layer.block), layer, size)
         except BLOCK_ERRORS as error:
             height, width = architecture.resolution
             raise InputError(f"{layer} of a {height}x{width} image: {error}") from error
@@ -104,13 +104,12 @@ def block_cost(layer: Layer, size: Any) -> Cost:
         layer: what is priced.
         size: as in `Step`.
     """
-    return _layer_cost(BLOCKS[layer.block], layer, size)
+    return _layer_cost(block_of(layer.block), layer, size)
 
 
 @lru_cache(maxsize=2**16)
-def _layer_cost(made_by: Any, layer: Layer, size: Any) -> Cost:
-    """Remembered by class, not by name, which a user may give to another block."""
-    block = read_block(made_by)
+def _layer_cost(block: Block, layer: Layer, size: Any) -> Cost:
+    """Remembered by block, not by name, which a user may give to another."""
     height, width = size if len(layer.inputs) == 1 else size[0]
     if layer.stride > min(height, width):
         raise ValueError(

@@ -391,13 +391,15 @@ class Operations(list[Operation]):
         """The module of that name in `spaces/blocks/ops.py` with the same arguments."""
         number = self._num_inputs + len(self)
         bias = not norm if bias is None else bias
-        made: Map = _convolution(
+        convolution = _convolution(
             path + ".0", x, number, out_channels, kernel_size, stride, groups, dilation, padding, bias, whole_groups
         )
-        self.append(made)
+        self.append(convolution)
+        made: Map = convolution
         if norm:
-            made = _new(Norm, (path + ".1", (number,), number + 1, out_channels, made.out_size))
-            self.append(made)
+            normalised = _new(Norm, (path + ".1", (number,), number + 1, out_channels, made.out_size))
+            self.append(normalised)
+            made = normalised
         if activation is None:
             return made
         return self.activation(path + (".2" if norm else ".1"), made, activation)

@@ -55,8 +55,8 @@ class Channel(NamedTuple):
     """One channel of a block."""
 
     width: str
-    index: int
-    """Its number within the width."""
+    number: int
+    """Within the width."""
 
 
 Layout = tuple[Channel, ...]
@@ -100,8 +100,8 @@ class WidthMap:
             found[channel].append(position)
         met: Counter[Channel] = Counter()
         positions = []
-        for width, index in small:
-            channel = Channel(width, kept[width][index] if width in kept else index)
+        for width, number in small:
+            channel = Channel(width, kept[width][number] if width in kept else number)
             positions.append(found[channel][met[channel]])
             met[channel] += 1
         return positions

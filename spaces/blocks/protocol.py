@@ -3,6 +3,10 @@
 A block is a plain `nn.Module` with `(in_channels, out_channels, stride, **options)`, registered by `BLOCKS["name"] = Class`.
 Nothing else is needed. This one also states what it computes, which makes its price instant, and which option counts channels:
 
+    from torch import nn
+    from spaces.operation import Operations
+
+
     class Factorized(nn.Module):
         channel_options = ("inner",)  # the width multiplier applies to it
 

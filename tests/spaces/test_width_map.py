@@ -8,8 +8,8 @@ from torch import nn
 
 from spaces import BLOCKS, InputError, Layer
 from spaces.width_map import Layout, Width, WidthMap, width_map
-from tests.spaces.blocks.contract import make
-from tests.spaces.blocks.width_contract import check_widths, map_of
+from tests.spaces.blocks.contract import make, map_of
+from tests.spaces.blocks.width_contract import check_widths
 
 
 def case(in_channels: Any, out_channels: int, stride: int = 1, size: Any = (6, 5), **options: Any) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spaces import Cost, Size
+from spaces import Cost, Layer, Size
+from spaces.architecture import freeze
 from spaces.blocks import BLOCKS, block_of
 from spaces.blocks.protocol import output_size
 from spaces.costs import count_accesses
 from spaces.operation import Operation, sum_of
+from spaces.width_map import WidthMap, width_map
 
 
 def as_inputs(in_channels: int | tuple[int, ...], size: Any, batch: int, device: str = "cpu") -> list[torch.Tensor]:
@@ -56,6 +58,28 @@ def count(module: nn.Module, in_channels: Any, size: Any) -> Cost:
     return Cost(counter.get_total_flops() // 2, params, out_size, sum(accesses))
 
 
+def map_of(name: str, in_channels: Any, out_channels: int, stride: int, size: Any, **options: Any) -> WidthMap:
+    """The width map of the block of that name."""
+    frozen = tuple(sorted((option, freeze(value)) for option, value in options.items()))
+    inputs = (-1,) if isinstance(in_channels, int) else tuple(-1 - i for i in range(len(in_channels)))
+    found = width_map(Layer(name, in_channels, out_channels, stride, frozen, inputs), size)
+    assert found is not None
+    return found
+
+
+def check_axes(widths: WidthMap, module: nn.Module) -> None:
+    """Every parameter and running statistic is in the map, and each axis is as long as its layout."""
+    state = module.state_dict()
+    assert widths.parameters.keys() == state.keys()
+    for name, (axes, groups) in widths.parameters.items():
+        lengths = [len(axis) for axis in axes[:1]] + [len(axis) // groups for axis in axes[1:]]
+        shape = list(state[name].shape)
+        assert shape[: len(lengths)] == lengths, name
+        assert len(shape) == len(lengths) or (len(shape), len(lengths)) == (4, 2), name
+    known = {channel for axes, _ in widths.parameters.values() for axis in axes for channel in axis}
+    assert known <= {(name, i) for name, width in widths.widths.items() for i in range(width.channels)}
+
+
 def check_signatures(name: str) -> None:
     """What a block's methods take by name are options of its constructor, which alone states their defaults."""
     block = block_of(name)
@@ -68,8 +92,9 @@ def check_signatures(name: str) -> None:
 
 
 def check_cost(name: str, in_channels: Any, out_channels: int, stride: int, size: Any, **options: Any) -> None:
-    """The closed form equals PyTorch's counter to the integer, and the output has the stated shape."""
+    """The stated operations cost what PyTorch's counter counts, to the integer, and name all parameters with their widths."""
     block = make(name, in_channels, out_channels, stride, size, **options)
+    check_axes(map_of(name, in_channels, out_channels, stride, size, **options), block)
     assert price(name, in_channels, out_channels, stride, size, **options) == count(block, in_channels, size)
     traits = block_of(name)
     if traits.channel_multiples is not None and isinstance(in_channels, int):

@@ -6,22 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spaces import Layer
-from spaces.architecture import freeze
-from spaces.width_map import Layout, WidthMap, width_map
-from tests.spaces.blocks.contract import as_inputs, make
+from spaces.width_map import Layout, WidthMap
+from tests.spaces.blocks.contract import as_inputs, check_axes, make, map_of
 
 Case = dict[str, Any]
 """Keyword arguments of `make`: in_channels, out_channels, stride, size and options, the block's name apart."""
-
-
-def map_of(name: str, in_channels: Any, out_channels: int, stride: int, size: Any, **options: Any) -> WidthMap:
-    """The width map of the block of that name."""
-    frozen = tuple(sorted((option, freeze(value)) for option, value in options.items()))
-    inputs = (-1,) if isinstance(in_channels, int) else tuple(-1 - i for i in range(len(in_channels)))
-    found = width_map(Layer(name, in_channels, out_channels, stride, frozen, inputs), size)
-    assert found is not None
-    return found
 
 
 def randomize(module: nn.Module) -> nn.Module:
@@ -31,19 +20,6 @@ def randomize(module: nn.Module) -> nn.Module:
         if value.is_floating_point():
             value.copy_(torch.rand_like(value) + 0.5 if "running_var" in name else torch.randn_like(value))
     return module.eval()
-
-
-def check_axes(widths: WidthMap, module: nn.Module) -> None:
-    """Every parameter and running statistic is in the map, and each axis is as long as its layout."""
-    state = module.state_dict()
-    assert widths.parameters.keys() == state.keys()
-    for name, (axes, groups) in widths.parameters.items():
-        lengths = [len(axis) for axis in axes[:1]] + [len(axis) // groups for axis in axes[1:]]
-        shape = list(state[name].shape)
-        assert shape[: len(lengths)] == lengths, name
-        assert len(shape) == len(lengths) or (len(shape), len(lengths)) == (4, 2), name
-    known = {channel for axes, _ in widths.parameters.values() for axis in axes for channel in axis}
-    assert known <= {(name, i) for name, width in widths.widths.items() for i in range(width.channels)}
 
 
 def choose(widths: WidthMap, smaller: WidthMap, rng: np.random.Generator) -> dict[str, list[int]]:
