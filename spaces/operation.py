@@ -181,6 +181,10 @@ Operation = Convolution | Linear | Norm | Elementwise | Pool | Bins | Concat | S
 """Every one has `out_channels` and `out_size`; those that are not named in `sum_of` cost nothing."""
 
 
+WEIGHTED = (Convolution, Linear)
+"""The operations that cost multiply-adds and memory accesses."""
+
+
 class Cost(NamedTuple):
     """The exact cost of one forward pass with batch 1."""
 
@@ -202,7 +206,7 @@ def sum_of(operations: Sequence[Operation], size: Size) -> Cost:
             params += 2 * operation.out_channels  # a scale and a shift
         elif isinstance(operation, Elementwise):
             params += operation.params
-        elif isinstance(operation, (Convolution, Linear)):
+        elif isinstance(operation, WEIGHTED):
             multiplied, learned, moved = operation.counts()
             flops += multiplied
             params += learned

@@ -143,7 +143,8 @@ def test_the_example_of_a_block_that_states_operations(monkeypatch):
     exec(textwrap.dedent(example), names)
     monkeypatch.setitem(BLOCKS, "factorized", names["Factorized"])
     network = decode(
-        describe({"block": "factorized", "channels": 8, "stride": 2}, resolution=8) | {"width_multiplier": 0.5}
+        describe({"block": "factorized", "inner": 48, "channels": 8, "stride": 2}, resolution=8)
+        | {"width_multiplier": 0.5}
     )
     layer = network.layers[0]
     assert (layer.out_channels, layer.keywords) == (8, {"inner": 24})
