@@ -31,20 +31,25 @@ class Layer:
     where: str = field(default="", compare=False)
     """The file and the key it was written in, for errors; no part of what it is."""
 
+    _hash: int = field(init=False, repr=False, compare=False)
+
     def __str__(self) -> str:
         return f"{self.where} ({self.block})" if self.where else self.block
+
+    def __post_init__(self) -> None:
+        """Keeps the hash: prices are remembered by layer, and many architectures share one."""
+        object.__setattr__(self, "_hash", hash(self._decided))
 
     def __hash__(self) -> int:
         return self._hash
 
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the hash, which another process would not share."""
-        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+    def __reduce__(self) -> Any:
+        """Made anew from its fields: another process hashes texts otherwise."""
+        return Layer, (*self._decided, self.where)
 
-    @cached_property
-    def _hash(self) -> int:
-        """Kept: prices are remembered by layer, and many architectures share one."""
-        return hash((self.block, self.in_channels, self.out_channels, self.stride, self.options, self.inputs))
+    @property
+    def _decided(self) -> tuple[Any, ...]:
+        return self.block, self.in_channels, self.out_channels, self.stride, self.options, self.inputs
 
     @cached_property
     def keywords(self) -> dict[str, Any]:
