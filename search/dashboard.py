@@ -9,16 +9,14 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from rich.console import Console
 from werkzeug.serving import make_server
 
-from search.config import run_command
-from search.live import Studies, make_app
-from search.live.app import LOOPBACK
+from search.config import DashboardSettings, run_command
+from search.reporting.console import Terminal
+from search.reporting.dashboard import Studies, make_app
+from search.reporting.dashboard.app import LOOPBACK
 from spaces import InputError
-from spaces.checks import is_integer
 
 EXAMPLES = [
     "python -m search.dashboard",
@@ -27,23 +25,23 @@ EXAMPLES = [
 ]
 
 
-def dashboard(config: dict[str, Any]) -> None:
+def serve_dashboard(settings: DashboardSettings) -> None:
     """Serves the dashboard until it is interrupted.
 
     Raises:
         InputError: a study that does not exist, no study at all, or an address that cannot be served.
     """
-    studies = Studies(Path(config["results_dir"]), config["storage"])
-    chosen = chosen_studies(config, studies)
-    host, port = config["host"], config["port"]
-    taken = listen(host, port)
+    studies = Studies(Path(settings.results_dir), settings.storage)
+    chosen = chosen_studies(settings, studies)
+    host = settings.host
+    taken = listen(host, settings.port)
     app = make_app(studies, chosen, hosts=LOOPBACK if host in LOOPBACK else ())
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every request
-    server = make_server(host, port, app.server, threaded=True, fd=taken.fileno())
+    server = make_server(host, settings.port, app.server, threaded=True, fd=taken.fileno())
     signal.signal(signal.SIGTERM, _interrupt)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{taken.getsockname()[1]}/"
-    console = Console()
+    console = Terminal()
     console.print(f"The dashboard is at {address} until you press Ctrl-C.", highlight=False, soft_wrap=True)
     try:
         server.serve_forever()
@@ -51,36 +49,29 @@ def dashboard(config: dict[str, Any]) -> None:
         server.server_close()
 
 
-def chosen_studies(config: dict[str, Any], studies: Studies) -> list[str]:
+def chosen_studies(settings: DashboardSettings, studies: Studies) -> list[str]:
     """What is shown first.
 
     Raises:
         InputError: a study that does not exist or was not made by this project, or no study at all.
     """
-    several = config["studies"]
-    if not isinstance(several, list) or not all(isinstance(name, str) for name in several):
-        raise InputError(f"studies={several!r}: must be a list of names, as 'studies=[a, b]'")
-    names = [*([config["study"]] if config["study"] is not None else []), *several]
+    names = [*([settings.study] if settings.study is not None else []), *settings.studies]
     for name in names:
         studies.check(name)
     if names:
         return list(dict.fromkeys(names))
     known = studies.names()
     if not known:
-        raise InputError(f"results_dir: there is no study in {config['results_dir']} yet; search.run makes one")
+        raise InputError(f"results_dir: there is no study in {settings.results_dir} yet; search.run makes one")
     return known[:1]
 
 
-def listen(host: object, port: object) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket at this address.
 
     Raises:
         InputError: it cannot be had.
     """
-    if not (is_integer(port) and 0 <= port < 2**16):
-        raise InputError(f"port={port}: must be a whole number from 0 to 65535; 0 takes any that is free")
-    if not isinstance(host, str) or not host:
-        raise InputError(f"host={host!r}: must be a name or an address, as 127.0.0.1")
     taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -101,8 +92,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def main() -> int:
     """The command."""
     return run_command(
-        dashboard,
-        dict,
+        serve_dashboard,
+        DashboardSettings.from_mapping,
         config_name="dashboard",
         description="Shows one study or several in a browser while they run. It only reads.",
         examples=EXAMPLES,

@@ -10,19 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from search.config import import_user_modules, run_command
+from search.config import ExportSettings, run_command
 from search.data import Data, load, load_test
-from search.latency.device import Device, describe, in_words
+from search.evaluation.trained_folder import (
+    CARD,
+    RECORD,
+    Training,
+    TrainingRecord,
+    load_network,
+    read_record,
+    take,
+    write_record,
+)
+from search.latency.device import Device, describe, latency_record
 from search.latency.measuring import measure
+from search.latency.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.latency.profiler import NETWORK_BUDGET_S
 from search.latency.runtimes import OnnxRuntime
-from search.onnx_file import TOLERANCE, OnnxFile, export_network, verify
 from search.reporting.card import model_card, preprocessing, rounding_in_words
-from search.reporting.files import replace_file
-from search.storage import prepare_folder
-from search.trained import CARD, RECORD, Training, TrainingRecord, load_network, read_record, take, write_record
+from search.reporting.console import Terminal
+from search.system.files import replace_file
+from search.system.user_modules import import_user_modules
+from search.trials.storage import prepare_folder
 from spaces import InputError
 from spaces.errors import did_you_mean
 
@@ -33,24 +42,23 @@ EXAMPLES = [
 ]
 
 
-def export(config: dict[str, Any]) -> None:
-    """Exports, verifies and measures what a composed config asks for.
+def export_trained(settings: ExportSettings) -> None:
+    """Exports, verifies and measures a trained network.
 
     Raises:
         InputError: nothing trained in the folder, images that are not those it was trained on, an operator that ONNX lacks, or a
             file that does not do what the network does.
     """
-    console = Console()
-    folder = Path(config["folder"])
-    path = Path(config["output"] or folder / "model.onnx")
-    device = read_device(config["device"])
-    chosen_training(folder, config["seed"])  # where there is none, no folder is made
+    console = Terminal()
+    folder = Path(settings.folder)
+    path = Path(settings.output or folder / "model.onnx")
+    device = read_device(settings.device)
+    chosen_training(folder, settings.seed)  # where there is none, no folder is made
     prepare_folder(path.parent, "output")
     with take(folder):
-        record, training = chosen_training(folder, config["seed"])
-        import_user_modules(
-            config["imports"]
-        )  # those that the folder names are not imported unasked: it may be a stranger's
+        record, training = chosen_training(folder, settings.seed)
+        # those that the folder names are not imported unasked: it may be a stranger's
+        import_user_modules(settings.imports)
         architecture, network = load_network(folder, record, training)
         data = read_images(record)
         console.print(f"Exporting {training.weights} of {folder.name} ...", highlight=False, markup=False)
@@ -168,19 +176,14 @@ def time_file(file: OnnxFile, device: Device, record: TrainingRecord) -> dict[st
     runtime = OnnxRuntime(device.threads, device.dtype)
     shape = (device.batch, record.architecture["in_channels"], *record.architecture["resolution"])
     [measured] = measure([runtime.load_file(file.content, [shape])], NETWORK_BUDGET_S)
-    return {
-        "device": in_words(describe(device, runtime)),
-        "median_ms": measured.median_ms,
-        "iqr_ms": measured.iqr_ms,
-        "steady": measured.steady,
-    }
+    return latency_record(measured, describe(device, runtime))
 
 
 def main() -> int:
     """The command."""
     return run_command(
-        export,
-        dict,
+        export_trained,
+        ExportSettings.from_mapping,
         config_name="export",
         description="Writes a trained network as an ONNX file, and proves that it does what the network does.",
         examples=EXAMPLES,

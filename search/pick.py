@@ -12,23 +12,19 @@ from typing import Any
 
 from rich.console import Console
 
-from search.commands import train_command
-from search.config import import_user_modules, run_command
-from search.objective import Objective
+from search.config import PickSettings, run_command
+from search.config.command_lines import train_command
+from search.objective.costs import Cost
+from search.objective.reward import Objective
 from search.report import network_file
 from search.reporting.console import make_console
-from search.reporting.files import replace_file
 from search.reporting.layers import Profile
+from search.reporting.stored_study import StoredStudy, load_study
 from search.reporting.tables import completed, judged
 from search.reporting.text import is_missing, percent, readable_cost
-from search.stored import StoredStudy, load_study
+from search.system.files import replace_file
+from search.system.user_modules import import_user_modules
 from spaces import Architecture, InputError
-from spaces.checks import is_number
-from spaces.errors import did_you_mean
-
-BUDGETS = ("flops", "params", "latency_ms", "activation_bytes")
-"""The costs that can be given a budget, as max_<cost>."""
-ORDERS = ("accuracy", "reward")
 
 EXAMPLES = [
     "python -m search.pick study=shuffle_agg-digits max_params=20000",
@@ -55,20 +51,18 @@ class Candidate:
     """What the accuracy is of, in words."""
 
 
-def pick(config: dict[str, Any]) -> None:
-    """Prints and writes the network that a composed config asks for.
+def pick_network(settings: PickSettings) -> None:
+    """Prints and writes the network that the settings ask for.
 
     Raises:
-        InputError: no such study, nothing trained in it, a budget that is none or that no network meets.
+        InputError: no such study, nothing trained in it, or a budget that no network meets.
     """
-    budgets = read_budgets(config)
-    changes = read_order(config)
-    import_user_modules(config["imports"])
-    study = load_study(config["study"], config["results_dir"], config["storage"])
-    objective = None if changes is None else read_objective(study, changes)
+    import_user_modules(settings.imports)
+    study = load_study(settings.study, settings.results_dir, settings.storage)
+    objective = read_objective(study, settings.objective) if settings.by == "reward" else None
     console = make_console()
-    best, architecture = choose(study, budgets, objective, console)
-    path = Path(config["output"] or study.folder / "pick.yaml")
+    best, architecture = choose(study, settings.budgets, objective, console)
+    path = Path(settings.output or study.folder / "pick.yaml")
     figures = {"accuracy": best.accuracy, **best.costs}
     try:
         replace_file(path, network_file(study.name, best.number, figures, study.description(best.number)))
@@ -76,7 +70,7 @@ def pick(config: dict[str, Any]) -> None:
         raise InputError(f"output: cannot write {path}: {error.strerror}; choose another by output=PATH") from error
     title = f"{study.name}, trial {best.number}"
     console.print(Profile.of(title, architecture).table())
-    console.print(f"Trial {best.number}: {_in_words(best, objective)}.", highlight=False)
+    console.print(f"Trial {best.number}: {_in_words(best, objective, study.info.costs)}.", highlight=False)
     shown = os.path.relpath(path)
     console.print(f"Written to {shown}", highlight=False, markup=False, soft_wrap=True)
     if {"choices", "data"} <= study.config.keys():  # a study driven from Python does not say what its images are
@@ -85,47 +79,13 @@ def pick(config: dict[str, Any]) -> None:
         console.print(f"To train it in full: {command}", highlight=False, markup=False, soft_wrap=True)
 
 
-def read_budgets(config: Mapping[str, Any]) -> dict[str, float]:
-    """The budgets that are given, by their costs.
-
-    Raises:
-        InputError: one is no number above 0.
-    """
-    budgets = {}
-    for name in BUDGETS:
-        value = config[f"max_{name}"]
-        if value is None:
-            continue
-        if not (is_number(value) and value > 0):
-            raise InputError(f"max_{name}={value}: must be a number above 0, or null for no budget")
-        budgets[name] = float(value)
-    return budgets
-
-
-def read_order(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """None where accuracy makes the best; where the reward does, what is given of its objective.
-
-    Raises:
-        InputError: there is no such order, or an objective is given that would not count.
-    """
-    by = config["by"]
-    if by not in ORDERS:
-        raise InputError(f"by: there is no order '{by}'{did_you_mean(by, ORDERS)}")
-    given = {key: value for key, value in config["objective"].items() if value is not None}
-    if by == "reward":
-        return given
-    for key, value in given.items():
-        raise InputError(f"objective.{key}={value}: counts with by=reward alone; give that too, or leave this out")
-    return None
-
-
 def read_objective(study: StoredStudy, given: Mapping[str, Any]) -> Objective:
     """The study's objective with other values where they are given.
 
     Raises:
         InputError: a value that no objective can have, or a cost that is not known of the study.
     """
-    objective = Objective.from_config({**study.config["objective"], **given})
+    objective = Objective.from_config({**study.config["objective"], **given}, names=tuple(study.info.costs))
     if objective.cost not in study.costs:
         raise InputError(
             f"objective.cost: the study '{study.name}' knows no {objective.cost}; valid: {', '.join(study.costs)}"
@@ -153,17 +113,21 @@ def choose(
             f"the study '{study.name}' has no complete trial yet (of {count}); pick when it has, or search.run goes on with it"
         )
     for name in budgets:
-        if not any(name in one.costs for one in everyone):
+        if name not in study.costs:
             raise InputError(
-                f"max_{name}: the study '{study.name}' knows no {name}; it does where it was run with a device, as "
-                f"search.run device=onnxruntime; known are {', '.join(n for n in BUDGETS if n in everyone[0].costs)}"
+                f"max_{name}: the study '{study.name}' knows no {name}{_why_unknown(name)}; known are {', '.join(study.costs)}"
             )
+    cost = study.info.objective.cost if objective is None else objective.cost
+    everyone = [one for one in everyone if {cost, *budgets} <= one.costs.keys()]
+    if not everyone:
+        raise InputError(
+            f"the study '{study.name}' has no complete trial of which {', '.join({cost, *budgets})} are known"
+        )
     within = [one for one in everyone if excess(one, budgets) <= 1]
     if not within:
         raise InputError(_nearest(min(everyone, key=lambda one: excess(one, budgets)), budgets))
-    cost = study.info.objective.cost if objective is None else objective.cost
     if objective is not None and not any(_worth(one, objective) > 0 for one in within):
-        raise InputError(_out_of_reach(min(within, key=lambda one: one.costs[cost]), objective))
+        raise InputError(_out_of_reach(min(within, key=lambda one: one.costs[cost]), objective, study.info.costs[cost]))
     refusals = []
     for one in sorted(within, key=lambda one: (-_worth(one, objective), one.costs[cost], one.number)):
         try:
@@ -176,6 +140,10 @@ def choose(
             continue
         return one, architecture
     raise InputError(f"none of the {len(within)} networks within the budgets builds any more; the best: {refusals[0]}")
+
+
+def _why_unknown(name: str) -> str:
+    return "; it does where it was run with a device, as search.run device=onnxruntime" * (name == "latency_ms")
 
 
 def candidates(study: StoredStudy) -> Iterator[Candidate]:
@@ -198,9 +166,11 @@ def excess(one: Candidate, budgets: Mapping[str, float]) -> float:
     return max((one.costs.get(name, float("inf")) / budget for name, budget in budgets.items()), default=0.0)
 
 
-def _in_words(one: Candidate, objective: Objective | None) -> str:
+def _in_words(one: Candidate, objective: Objective | None, words: Mapping[str, Cost]) -> str:
     said = [f"{percent(one.accuracy)} on the validation images{one.trainings}"]
-    said += [readable_cost(name, value) + one.latency * (name == "latency_ms") for name, value in one.costs.items()]
+    said += [
+        readable_cost(words[name], value) + one.latency * (name == "latency_ms") for name, value in one.costs.items()
+    ]
     if objective is not None:
         said.append(f"reward {_worth(one, objective):.4g}")
     return ", ".join(said)
@@ -219,8 +189,8 @@ def _nearest(one: Candidate, budgets: Mapping[str, float]) -> str:
     return f"no network of the study meets {asked}; the nearest is trial {one.number} ({percent(one.accuracy)}): {wanted} admits it"
 
 
-def _out_of_reach(one: Candidate, objective: Objective) -> str:
-    asked, enough = readable_cost(objective.cost, objective.target_range[1]), _rounded_up(one.costs[objective.cost])
+def _out_of_reach(one: Candidate, objective: Objective, words: Cost) -> str:
+    asked, enough = readable_cost(words, objective.target_range[1]), _rounded_up(one.costs[objective.cost])
     return (
         f"by=reward: every network costs more than the target, {asked}, where beta {objective.beta:g} leaves no reward; the "
         f"nearest is trial {one.number} ({percent(one.accuracy)}): objective.target={enough} admits it"
@@ -235,8 +205,8 @@ def _rounded_up(cost: float) -> str:
 def main() -> int:
     """The command."""
     return run_command(
-        pick,
-        dict,
+        pick_network,
+        PickSettings.from_mapping,
         config_name="pick",
         description="Picks the best network of a study within given budgets, prints it and writes its description.",
         examples=EXAMPLES,

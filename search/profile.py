@@ -6,7 +6,9 @@ From Python, `search.modules.profile_module` does the same for any `nn.Module`.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from rich.table import Table as RichTable
 
-from search.config import import_user_modules, run_command
+from search.config import ProfileSettings, run_command
+from search.config.command_lines import setting
 from search.latency.bundle import write_bundle
 from search.latency.device import Device, in_words
 from search.latency.guidelines import GUIDELINES, NUM_BLOCKS, SCALES, SIDE, Guideline
-from search.latency.measuring import measure
+from search.latency.measuring import Latency, measure
 from search.latency.predictor import Predictor
 from search.latency.profiler import Profiler, Progress, sample
 from search.latency.table import block_keys
 from search.reporting.console import make_console
-from search.reporting.layers import Latency, Profile
+from search.reporting.layers import Profile
+from search.system.user_modules import import_user_modules
 from spaces import Architecture, InputError, SearchSpace, decode
-from spaces.checks import is_number
 from spaces.errors import did_you_mean
 from spaces.reference import read_yaml
 
-FORMATS = ("table", "json")
 ENOUGH_NETWORKS = 10
 """Of a table, to say how well it predicts."""
 ENOUGH_BLOCKS = 100
@@ -50,50 +52,51 @@ EXAMPLES = [
 ]
 
 
-def profile(config: dict[str, Any]) -> None:
-    """Does what a composed config asks for: shows a network, fills a table, writes a bundle, or times the guidelines.
+def run_profile(settings: ProfileSettings) -> None:
+    """Does what the settings ask for: shows a network, fills a table, writes a bundle, or times the guidelines.
 
     Raises:
         InputError: no network and no space, two of them, or one that cannot be built; a device that is not there.
     """
-    if config["format"] not in FORMATS:
-        raise InputError(f"format: there is no format '{config['format']}'{did_you_mean(config['format'], FORMATS)}")
-    for key in ("page", "bundle"):
-        if config[key] is not None and not isinstance(config[key], str):
-            raise InputError(f"{key}={config[key]!r}: must be the path of a file")
-    if not isinstance(config["guidelines"], bool):
-        raise InputError(f"guidelines={config['guidelines']!r}: must be true or false")
-    import_user_modules(config["imports"])
-    device = Device.from_config(config["device"])
+    import_user_modules(settings.imports)
+    device = Device.from_config(settings.device)
     console = make_console()
-    if config["guidelines"]:
+    if settings.guidelines:
         show_guidelines(device, console)
-    elif config["bundle"] is not None:
-        bundle(config, device, console)
-    elif config.get("space") is not None:
-        profile_space(config, device, console)
+    elif settings.bundle is not None:
+        write_device_bundle(settings, Path(settings.bundle), device or Device("onnxruntime"), console)
+    elif settings.space is not None:
+        profile_space(settings, device, console)
     else:
-        profile_network(config, device, console)
+        profile_network(settings, device, console)
 
 
-def profile_network(config: dict[str, Any], device: Device | None, console: Console) -> None:
+def profile_network(settings: ProfileSettings, device: Device | None, console: Console) -> None:
     """Shows one network, and writes its page where one is asked for."""
-    name, architecture = chosen_network(config)
+    name, architecture = chosen_network(settings.architecture, settings.network, settings.choices.get("network"))
     latency = None if device is None else measure_network(device, architecture)
     profile = Profile.of(name, architecture, latency)
-    if config["page"] is not None:
+    if settings.page is not None:
         try:
-            profile.write_page(Path(config["page"]))
+            profile.write_page(Path(settings.page))
         except OSError as error:
-            raise InputError(f"page: cannot write {config['page']}: {error.strerror}") from error
-    if config["format"] == "json":
+            raise InputError(f"page: cannot write {settings.page}: {error.strerror}") from error
+    if settings.format == "json":
         print(json.dumps(profile.to_dict(), indent=2))
     else:
         console.print(profile.table())
 
 
-def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
-    """The network that a config names, or describes in a file.
+def chosen_network(
+    path: str | None, description: Mapping[str, Any] | None, name: str | None, image: Mapping[str, Any] | None = None
+) -> tuple[str, Architecture]:
+    """The network that is named, or described in a file.
+
+    Args:
+        path: a file, as `architecture` states it.
+        description: the network of conf/network/, as `network` holds it.
+        name: how that is called.
+        image: `in_channels`, `num_classes` and `resolution` where a description states none.
 
     Returns:
         (its name or its file's, the architecture).
@@ -101,20 +104,20 @@ def chosen_network(config: dict[str, Any]) -> tuple[str, Architecture]:
     Raises:
         InputError: none or two are given, or it cannot be built.
     """
-    path, description = config["architecture"], config.get("network")
     if path is not None and description is not None:
         raise InputError("network and architecture are both given; one of them says which network is meant")
     if path is not None:
-        if not isinstance(path, str):
-            raise InputError(f"architecture={path!r}: must be the path of a YAML file")
         check_file(path)
-        return Path(path).stem, decode(read_yaml(Path(path)), path)
+        return Path(path).stem, decode(_made_for(image, read_yaml(Path(path))), path)
     if description is None:
         raise InputError(
             "network must be given: network=NAME, as network=mobilenet_v2, or architecture=PATH, or space=NAME"
         )
-    name = config["choices"]["network"]
-    return name, decode(description, f"network '{name}'")
+    return name or "network", decode(_made_for(image, description), f"network '{name}'")
+
+
+def _made_for(image: Mapping[str, Any] | None, description: Mapping[str, Any]) -> dict[str, Any]:
+    return {**description, **{key: value for key, value in (image or {}).items() if description.get(key) is None}}
 
 
 def check_file(path: str) -> None:
@@ -163,7 +166,7 @@ def measure_network(device: Device, architecture: Architecture) -> Latency:
     )
 
 
-def profile_space(config: dict[str, Any], device: Device | None, console: Console) -> None:
+def profile_space(settings: ProfileSettings, device: Device | None, console: Console) -> None:
     """Fills the table of a device with the blocks of a space, and says where it is and how good.
 
     Raises:
@@ -171,12 +174,9 @@ def profile_space(config: dict[str, Any], device: Device | None, console: Consol
     """
     if device is None:
         raise InputError("space: filling a table of latencies takes a device: device=onnxruntime")
-    if config.get("network") is not None or config["architecture"] is not None:
+    if settings.network is not None or settings.architecture is not None:
         raise InputError("space and a network are both given; profile them one after the other")
-    budget = config["budget_s"]
-    if budget is not None and not (is_number(budget) and budget > 0):
-        raise InputError(f"budget_s={budget!r}: must be a number of seconds above 0, or null")
-    space = _space(config)
+    budget, space = settings.budget_s, _space(settings)
     profiler = Profiler(device)
     columns = (TextColumn("measuring blocks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console) as bar:
@@ -189,44 +189,50 @@ def profile_space(config: dict[str, Any], device: Device | None, console: Consol
     console.print(_describe_table(profiler, end), highlight=False)
 
 
-def _space(config: dict[str, Any]) -> SearchSpace:
-    image = {key: config[key] for key in ("in_channels", "num_classes", "resolution")}
-    return SearchSpace(config["space"], source=f"space={config['choices']['space']}", **image)
+def _space(settings: ProfileSettings) -> SearchSpace:
+    assert settings.space is not None
+    return SearchSpace(
+        dict(settings.space),
+        source=f"space={settings.choices['space']}",
+        in_channels=settings.in_channels,
+        num_classes=settings.num_classes,
+        resolution=settings.resolution,
+    )
 
 
-def bundle(config: dict[str, Any], device: Device | None, console: Console) -> None:
+def write_device_bundle(settings: ProfileSettings, path: Path, device: Device, console: Console) -> None:
     """Writes a file that measures on another device: a space's blocks and networks, or the networks of a file or a folder.
 
     Raises:
         InputError: nothing or two things to measure, a folder without networks, or a path that cannot be written.
     """
-    device = device or Device("onnxruntime")
-    if config.get("space") is not None:
-        if config.get("network") is not None or config["architecture"] is not None:
+    if settings.space is not None:
+        if settings.network is not None or settings.architecture is not None:
             raise InputError("space and a network are both given; bundle them one after the other")
-        keys, networks = sample(_space(config))
-    elif isinstance(config["architecture"], str) and Path(config["architecture"]).is_dir():
-        files = sorted(Path(config["architecture"]).glob("*.yaml"))
+        keys, networks = sample(_space(settings))
+    elif settings.architecture is not None and Path(settings.architecture).is_dir():
+        files = sorted(Path(settings.architecture).glob("*.yaml"))
         if not files:
-            raise InputError(f"architecture: the folder {config['architecture']} holds no networks (*.yaml)")
+            raise InputError(f"architecture: the folder {settings.architecture} holds no networks (*.yaml)")
         keys, networks = [], [decode(read_yaml(file), str(file)) for file in files]
     else:
-        keys, networks = [], [chosen_network(config)[1]]
-    path = Path(config["bundle"])
+        chosen = chosen_network(settings.architecture, settings.network, settings.choices.get("network"))
+        keys, networks = [], [chosen[1]]
     columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=len(keys) + len(networks))
         size = write_bundle(path, device, keys, networks, lambda done: bar.update(task, completed=done))
+    table = f"{path.stem}.csv"
     use = (
-        f"search with device.table={path.stem}.csv"
+        f"search with {shlex.quote(setting('device.table', table))}"
         if keys
-        else f"enter it: python -m search.report study=NAME measured={path.stem}.csv"
+        else f"enter it: python -m search.report study=NAME {shlex.quote(setting('measured', table))}"
     )
     console.print(
         f"{path} holds {len(keys)} blocks and {len(networks)} networks, {size / 1e3:,.0f} kB.\n"
         "On the device, with Python 3.9 or newer: pip install numpy onnxruntime\n"
-        f"  python {path.name} --threads {device.threads}\n"
-        f"Copy {path.stem}.csv back, and {use}",
+        f"  python {shlex.quote(path.name)} --threads {device.threads}\n"
+        f"Copy {table} back, and {use}",
         highlight=False,
         soft_wrap=True,
     )
@@ -294,8 +300,8 @@ def _describe_table(profiler: Profiler, end: Progress) -> str:
 def main() -> int:
     """The command."""
     return run_command(
-        profile,
-        dict,
+        run_profile,
+        ProfileSettings.from_mapping,
         config_name="profile",
         description="Shows what each layer of a network costs, and how fast it runs on a device.",
         examples=EXAMPLES,

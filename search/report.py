@@ -11,18 +11,18 @@ from typing import Any
 import optuna
 import pandas as pd
 import yaml
-from rich.console import Console
 
-from search.config import run_command
+from search.config import ReportSettings, run_command
 from search.latency.device import in_words
 from search.latency.table import Table
-from search.records import read_record, read_study
-from search.reporting.files import replace_folder
+from search.reporting.console import Terminal
 from search.reporting.page import write_page
+from search.reporting.reading import read_record, read_study
 from search.reporting.summary import print_summary
 from search.reporting.tables import StudyInfo, front, known_costs, write_tables
-from search.storage import lock, open_study, prepare_folder
-from search.study import note_measured
+from search.study.study import note_measured
+from search.system.files import replace_folder
+from search.trials.storage import lock, open_study, prepare_folder
 from spaces.errors import InputError
 
 NETWORK_FILES = f"{'[0-9]' * 4}*-{'[0-9a-f]' * 16}.yaml"
@@ -37,14 +37,13 @@ def write_report(study: optuna.Study, folder: Path) -> tuple[pd.DataFrame, Study
     """
     record = read_record(study)
     trials, info = record.trials, record.info
-    costs = known_costs(trials)
+    costs = known_costs(trials, info.costs)
     write_tables(trials, folder, costs)
     fronts = [front(trials, cost) for cost in costs or ["flops"]]
     members = pd.concat(fronts).drop_duplicates("number").sort_values("number")
-    attributes = {trial.number: trial.user_attrs for trial in study.get_trials(deepcopy=False)}
     networks = {}
     for row in members.to_dict("records"):
-        description = attributes[row["number"]]["architecture"]
+        description = record.architectures[row["digest"]]
         figures = {name: row[name] for name in ("accuracy", *costs)}
         networks[f"{row['number']:04d}-{row['digest']}.yaml"] = network_file(
             info.name, row["number"], figures, description
@@ -69,13 +68,12 @@ def network_origin(path: str | None) -> str | None:
     return f"{found[2]}, trial {found[1]}" if found else None
 
 
-def enter_measured(study: optuna.Study, folder: Path, config: dict[str, Any]) -> None:
+def enter_measured(study: optuna.Study, folder: Path, path: str, settings: ReportSettings) -> None:
     """Takes in the latencies that a study's networks have on its device, measured there.
 
     Raises:
         InputError: the table is none, of another device than the study's, or holds no network of the study.
     """
-    path = config["measured"]
     table = Table(Path(path), setting="measured")
     _, info = read_study(study)
     if table.identity != dict(info.device):
@@ -83,32 +81,37 @@ def enter_measured(study: optuna.Study, folder: Path, config: dict[str, Any]) ->
         raise InputError(
             f"measured: {path} is of another device ({in_words(table.identity)}) than the study's ({meant})"
         )
-    with lock(folder, config["storage"], config["study"]):
+    with lock(folder, settings.storage, settings.study):
         if not note_measured(
             study, {digest: measured for digest, (_, measured) in table.networks.items()}, info.device
         ):
             raise InputError(f"measured: {path} holds none of the study's networks")
 
 
+def rebuild_report(settings: ReportSettings) -> None:
+    """Rebuilds the tables, the front and the page of a study.
+
+    Raises:
+        InputError: no such study, or a table of measured latencies that is not the study's.
+    """
+    console = Terminal()
+    folder = Path(settings.results_dir) / settings.study
+    if folder.exists():  # said first: SQLite reads nothing where it cannot write beside it
+        prepare_folder(folder)
+    study = open_study(folder, settings.storage, settings.study, to_write=settings.measured is not None)
+    prepare_folder(folder)
+    if settings.measured is not None:
+        enter_measured(study, folder, settings.measured, settings)
+    trials, info = write_report(study, folder)
+    following = "the command that started the study, with more trials=, goes on with it"
+    print_summary(console, trials, info, folder, following)
+
+
 def main() -> int:
     """The command."""
-
-    def report(config: dict[str, Any]) -> None:
-        console = Console()
-        folder = Path(config["results_dir"]) / config["study"]
-        if folder.exists():  # said first: SQLite reads nothing where it cannot write beside it
-            prepare_folder(folder)
-        study = open_study(folder, config["storage"], config["study"])
-        prepare_folder(folder)
-        if config["measured"] is not None:
-            enter_measured(study, folder, config)
-        trials, info = write_report(study, folder)
-        following = "the command that started the study, with more trials=, goes on with it"
-        print_summary(console, trials, info, folder, following)
-
     return run_command(
-        report,
-        dict,
+        rebuild_report,
+        ReportSettings.from_mapping,
         config_name="report",
         description="Rebuilds the tables, the front and the page of a study from its storage alone.",
         examples=["python -m search.report study=shuffle_agg-digits"],

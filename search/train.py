@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,20 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as ProgressBar
 
 from search.backends.base import ACCELERATORS, choose_device
-from search.commands import export_command, written
-from search.config import import_user_modules, run_command
+from search.config import FullTrainingSettings, run_command
+from search.config.command_lines import export_command, setting
 from search.data import Data, join_training, load, load_test
-from search.latency.device import Device, in_words
-from search.latency.profiler import Profiler
-from search.latency.runtimes import UnsupportedError
-from search.latency.sessions import cpu_model
-from search.profile import chosen_network
-from search.report import network_origin
-from search.reporting.card import model_card, plus_minus
-from search.reporting.files import replace_file
-from search.storage import prepare_folder
-from search.trackers import Tracker, check_tracker, flat, open_tracker
-from search.trained import (
+from search.evaluation.settings import TrainSettings
+from search.evaluation.trained_folder import (
     CARD,
     Training,
     TrainingRecord,
@@ -42,7 +33,19 @@ from search.trained import (
     write_record,
     write_weights,
 )
-from search.training import Diverged, Epoch, OutOfMemory, check_settings, evaluate, train
+from search.evaluation.training import Diverged, Epoch, OutOfMemory, evaluate, train
+from search.latency.device import Device, latency_record
+from search.latency.profiler import Profiler
+from search.latency.runtimes import UnsupportedError
+from search.latency.sessions import cpu_model
+from search.profile import chosen_network
+from search.report import network_origin
+from search.reporting.card import model_card, plus_minus
+from search.reporting.console import Terminal
+from search.reporting.trackers import Tracker, check_tracker, flat, open_tracker
+from search.system.files import replace_file
+from search.system.user_modules import import_user_modules
+from search.trials.storage import prepare_folder
 from spaces import Architecture, InputError, build, cost
 from spaces.errors import did_you_mean
 from spaces.memory import activation_bytes
@@ -59,46 +62,48 @@ EXAMPLES = [
 ]
 
 
-def train_in_full(config: dict[str, Any]) -> None:
-    """Trains what a composed config asks for, seed by seed; goes on where it was stopped.
+def train_in_full(settings: FullTrainingSettings) -> None:
+    """Trains what the settings ask for, seed by seed; goes on where it was stopped.
 
     Raises:
         InputError: something the user gave is not right, or a training that fails.
     """
-    console = Console()
-    import_user_modules(config["imports"])
-    settings, seeds = check_settings(config["train"]), check_seeds(config["seeds"])
-    torch_device = read_accelerator(config["accelerator"])
-    check_tracker(config["tracker"])
-    device = Device.from_config(config["device"])
+    console = Terminal()
+    import_user_modules(settings.imports)
+    training = asdict(TrainSettings.from_mapping(settings.train))
+    torch_device = read_accelerator(settings.accelerator)
+    check_tracker(settings.tracker)
+    device = Device.from_config(settings.device)
     if device is not None:
         device.open()  # said now rather than after the training, if it is not there
-    data = load(config["data"])
-    name, architecture = read_network(config, data)
+    data = load(settings.data)
+    name, architecture = read_network(settings, data)
     if architecture.resolution != data.resolution:
         ours, theirs = ("x".join(map(str, size)) for size in (architecture.resolution, data.resolution))
         console.print(f"The network takes {ours} pixels: the images of {theirs} are scaled.", highlight=False)
-    data = join_training(load_test(config["data"], data))
-    folder = Path(config["folder"] or f"trained/{name}-{config['choices']['data']}").absolute()
+    data = join_training(load_test(settings.data, data))
+    for line in data.notes:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    folder = Path(settings.folder or f"trained/{name}-{settings.choices['data']}").absolute()
     prepare_folder(folder, "folder")
     with take(folder):
         wanted = TrainingRecord(
-            network=network_origin(config["architecture"]) or name,
+            network=network_origin(settings.architecture) or name,
             digest=architecture.digest,
             architecture=architecture.to_dict(),
-            data=config["data"],
+            data=settings.data,
             images=describe_images(data),
-            train=settings,
-            imports=list(config["imports"]),
+            train=training,
+            imports=list(settings.imports),
             costs=describe_costs(architecture),
             machine=describe_machine(torch_device),
             command=command_again(folder, sys.argv[1:]),
         )
         record = take_up(folder, wanted)
         replace_file(folder / NETWORK, yaml.safe_dump(record.architecture, sort_keys=False))
-        with open_tracker(config["tracker"], folder, folder.name, record.identity, console) as tracker:
+        with open_tracker(settings.tracker, folder, folder.name, record.identity, console) as tracker:
             trainer = SeedTrainer(folder, architecture, data, torch_device, tracker, console)
-            record = trainer.train(record, seeds)
+            record = trainer.train(record, settings.seeds)
         if device is not None:
             record = replace(record, latency=measure(device, architecture, console))
         write_record(folder, record, model_card(record))
@@ -109,22 +114,10 @@ def command_again(folder: Path, arguments: Sequence[str]) -> str:
     """The command that was given, its network taken from the folder: the file that was named may hold another by then."""
     kept = [argument for argument in arguments if not argument.startswith(("architecture=", "folder="))]
     if len(kept) < len(arguments):
-        network, where = (written(str(shown_path(path))) for path in (folder / NETWORK, folder))
+        network, where = (str(shown_path(path)) for path in (folder / NETWORK, folder))
         named = any(argument.startswith("architecture=") for argument in arguments)
-        kept = [*([f"architecture={network}"] if named else []), *kept, f"folder={where}"]
+        kept = [*([setting("architecture", network)] if named else []), *kept, setting("folder", where)]
     return shlex.join(["python", "-m", "search.train", *kept])
-
-
-def check_seeds(seeds: Any) -> list[int]:
-    """The seeds, each once.
-
-    Raises:
-        InputError: they are no list of whole numbers.
-    """
-    good = isinstance(seeds, list) and seeds and all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
-    if not good:
-        raise InputError(f"seeds={seeds}: must be a list of whole numbers from 0 to {2**32 - 1}, as seeds=[0,1,2]")
-    return list(dict.fromkeys(seeds))
 
 
 def read_accelerator(name: Any) -> str:
@@ -138,27 +131,30 @@ def read_accelerator(name: Any) -> str:
     return choose_device(name, "accelerator")
 
 
-def read_network(config: Mapping[str, Any], data: Data) -> tuple[str, Architecture]:
+def read_network(settings: FullTrainingSettings, data: Data) -> tuple[str, Architecture]:
     """The network to train, with its name; one of the literature is given the channels and classes of the data.
+
+    What a description leaves to the data, such as its resolution, is the data's.
 
     Raises:
         InputError: none or two are given, it cannot be built, or it is made for other images.
     """
-    if config.get("network") is None and config["architecture"] is None:
+    if settings.network is None and settings.architecture is None:
         raise InputError(
             "architecture must be given: architecture=PATH, as results/<study>/pick.yaml, or network=NAME, as network=mobilenet_v2"
         )
-    adapted = dict(config)
-    if config.get("network") is not None:
-        adapted["network"] = {**config["network"], "in_channels": data.in_channels, "num_classes": data.num_classes}
-    name, architecture = chosen_network(adapted)
+    description = settings.network
+    if description is not None:
+        description = {**description, "in_channels": data.in_channels, "num_classes": data.num_classes}
+    image = {"in_channels": data.in_channels, "num_classes": data.num_classes, "resolution": data.resolution}
+    name, architecture = chosen_network(settings.architecture, description, settings.choices.get("network"), image)
     for what, its, given in (
         ("channels", architecture.in_channels, data.in_channels),
         ("classes", architecture.num_classes, data.num_classes),
     ):
         if its != given:
             raise InputError(
-                f"architecture: {name} is made for {its} {what}, and data={config['choices']['data']} has {given}"
+                f"architecture: {name} is made for {its} {what}, and data={settings.choices['data']} has {given}"
             )
     if architecture.layers[-1].keywords.get("pool", "avg") is None:
         raise InputError(
@@ -315,12 +311,7 @@ def measure(device: Device, architecture: Architecture, console: Console) -> dic
     except UnsupportedError as error:
         console.print(f"Latency is not known: {error}.", highlight=False, markup=False)
         return None
-    return {
-        "device": in_words(profiler.table.identity),
-        "median_ms": measured.median_ms,
-        "iqr_ms": measured.iqr_ms,
-        "steady": measured.steady,
-    }
+    return latency_record(measured, profiler.table.identity)
 
 
 def say(console: Console, folder: Path, record: TrainingRecord) -> None:
@@ -345,7 +336,7 @@ def main() -> int:
     """The command."""
     return run_command(
         train_in_full,
-        dict,
+        FullTrainingSettings.from_mapping,
         config_name="train",
         description="Trains one network in full, several times, measures it on the test images and writes its model card.",
         examples=EXAMPLES,

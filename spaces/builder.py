@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from spaces.architecture import Architecture
 from spaces.costs import build_block, walk
+from spaces.errors import InputError
+
+MAX_PARAMS = 2**30
+"""The most parameters that are built, 4.3 GB in float32; the literature's networks reach 192 million. Any number is priced."""
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -16,9 +20,13 @@ def build(architecture: Architecture) -> nn.Module:
     A chain of layers is an `nn.Sequential`; a network in which some layer reads others than the one before it is a `Graph`.
 
     Raises:
-        InputError: a stride or a kernel leaves a side below one pixel.
+        InputError: a stride or a kernel leaves a side below one pixel, or there are too many parameters to build.
     """
-    blocks = [build_block(layer, size) for layer, size, _ in walk(architecture)]
+    steps = list(walk(architecture))
+    params = sum(cost.params for _, _, cost in steps)
+    if params > MAX_PARAMS:
+        raise InputError(f"the network has {params:,} parameters; {MAX_PARAMS:,} are the most that can be built")
+    blocks = [build_block(layer, size) for layer, size, _ in steps]
     inputs = [layer.inputs for layer in architecture.layers]
     if all(sources == (-1,) for sources in inputs):
         return nn.Sequential(*blocks)

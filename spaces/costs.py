@@ -11,15 +11,15 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import block_of
-from spaces.blocks.ops import SymmetricPad2d
 from spaces.blocks.protocol import Block, output_size
-from spaces.errors import BLOCK_ERRORS, InputError
+from spaces.errors import BLOCK_ERRORS, InputError, reason
 from spaces.operation import Cost, Operation, sum_of
+from spaces.tracing import Recorder
 
 Step = tuple[Layer, Any, Cost]
 """A layer, (height, width) of what it reads (a tuple of them where it reads several), and its cost."""
@@ -39,7 +39,7 @@ def walk(architecture: Architecture) -> Iterator[Step]:
             layer_cost = _layer_cost(block_of(layer.block), layer, size)
         except BLOCK_ERRORS as error:
             height, width = architecture.resolution
-            raise InputError(f"{layer} of a {height}x{width} image: {error}") from error
+            raise InputError(f"{layer} of a {height}x{width} image: {reason(error)}") from error
         yield layer, size, layer_cost
         sizes.append(layer_cost.size)
 
@@ -136,28 +136,15 @@ def build_block(layer: Layer, size: Any) -> nn.Module:
     try:
         return block_of(layer.block).build(layer, size)
     except BLOCK_ERRORS as error:
-        raise InputError(f"{layer}: {error}") from error
+        raise InputError(f"{layer}: {reason(error)}") from error
 
 
-def count_accesses(module: nn.Module) -> list[int]:
-    """A list that fills with the values each convolution and linear layer moves when the module runs."""
-    accesses: list[int] = []
-    unpadded: list[int] = []
+class _Counter(Recorder):
+    """Runs every operator as PyTorch does, with its checks, so that what a block does wrong is reported."""
 
-    def note_pad(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        unpadded.append(inputs[0].numel())
-
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer.weight, Tensor)
-        read = unpadded.pop() if unpadded else inputs[0].numel()
-        accesses.append(read + output.numel() + layer.weight.numel())
-
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            part.register_forward_hook(note)
-        elif isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
-            part[0].register_forward_pre_hook(note_pad)
-    return accesses
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What PyTorch gives."""
+        return func(*args, **kwargs)
 
 
 def _count(block: Block, layer: Layer, size: Any) -> Cost:
@@ -165,12 +152,14 @@ def _count(block: Block, layer: Layer, size: Any) -> Cost:
     channels: Any = layer.in_channels
     inputs = [(channels, size)] if len(layer.inputs) == 1 else zip(channels, size, strict=True)
     counter = FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad(), counter:
+    with torch.device("meta"), torch.no_grad():
         module = block.build(layer, size).eval()
-        accesses = count_accesses(module)
-        output = module(*(torch.empty(1, count, *sides) for count, sides in inputs))
+        images = [torch.empty(1, count, *sides) for count, sides in inputs]
+        recorder = _Counter(images, module)
+        with recorder, counter:
+            output = module(*images)
     if output.shape[1] != layer.out_channels:
         raise ValueError(f"it gives {output.shape[1]} channels instead of {layer.out_channels}")
     params = sum(parameter.numel() for parameter in module.parameters())
     out_size = (output.shape[2], output.shape[3]) if output.dim() == 4 else (1, 1)
-    return Cost(counter.get_total_flops() // 2, params, out_size, sum(accesses))
+    return Cost(counter.get_total_flops() // 2, params, out_size, sum(step.accesses for step in recorder.steps))

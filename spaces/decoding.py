@@ -16,7 +16,8 @@ from spaces.architecture import Architecture, Layer, thaw
 from spaces.blocks import block_of
 from spaces.blocks.ops import make_divisible
 from spaces.checks import is_count, is_number
-from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean
+from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean, reason
+from spaces.plain import check_plain
 from spaces.plans import LayerPlan, plan_head, plan_layer
 from spaces.sizes import Size
 from spaces.values import find_open
@@ -35,6 +36,13 @@ NETWORK_KEYS = (
     "parameters",
     "published",
 )
+
+MAX_NUMBER = MAX_CHANNELS = 2**20
+"""The largest number in a description, and the most channels of a map; the literature's networks reach 4,096."""
+MAX_SIDE = 2**16
+"""The longest side of an image in pixels, multiplied; the literature's networks take up to 1,024."""
+MAX_LAYERS = 3000
+"""Layers with their repetitions written out; the deepest network of the literature has 144."""
 
 
 class _Node(NamedTuple):
@@ -75,15 +83,29 @@ def decode(description: Mapping[str, Any], where: str = "network") -> Architectu
 
 
 def check_network_keys(description: Mapping[str, Any], where: str) -> None:
-    """Refuses a description with unknown keys or without a list of layers."""
+    """Refuses a description with unknown keys, without a list of layers, or with what no network has."""
     if not isinstance(description, Mapping):
         raise InputError(f"{where}: a network is a mapping with layers and a head; got {description!r}")
+    try:
+        check_plain(description)
+        _check_numbers({key: value for key, value in description.items() if key != "published"}, "")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     for key in description:
         if key not in NETWORK_KEYS:
             raise InputError(f"{where}: unknown key '{key}'{did_you_mean(key, NETWORK_KEYS)}")
     layers = description.get("layers")
     if not isinstance(layers, list):
         raise InputError(f"{where}: layers must be a list, as [{{block: conv, channels: 16}}, ...]; got {layers!r}")
+
+
+def _check_numbers(data: Any, where: str) -> None:
+    """Refuses NaN and numbers that are larger than any in a network."""
+    if isinstance(data, Mapping | list | tuple):
+        for key, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+            _check_numbers(value, f"{where}.{key}" if where else str(key))
+    elif is_number(data) and not abs(data) <= MAX_NUMBER:
+        raise InputError(f"{where}: {data!r} is beyond the numbers of a network; {MAX_NUMBER:,} is the largest")
 
 
 def assemble(
@@ -101,7 +123,7 @@ def assemble(
         InputError: settings that are missing or wrong, inputs that do not exist, channels that groups do not divide.
     """
     in_channels = _count_of(settings, "in_channels", where)
-    resolution = _resolution(settings, where)
+    resolution = _multiplied_resolution(settings, where)
     divisor = _count_of({"channel_divisor": 8, **settings}, "channel_divisor", where)
     widths = Widths(_positive(settings, "width_multiplier", where), divisor, open_width)
     nodes = _write_out([plan.at(widths) for plan in plans], _positive(settings, "depth_multiplier", where))
@@ -125,18 +147,30 @@ def _positive(settings: Mapping[str, Any], key: str, where: str) -> float:
     return value
 
 
-def _resolution(settings: Mapping[str, Any], where: str) -> Size:
-    """The native resolution times the multiplier, rounded."""
+def resolution_of(settings: Mapping[str, Any], where: str) -> Size:
+    """The (height, width) in pixels that a description states.
+
+    Raises:
+        InputError: it states none, or what is no resolution.
+    """
     native = settings.get("resolution")
     if native is None:
         raise InputError(f"{where}: resolution is missing; it comes from the data, or state `resolution:`")
     sides = native if isinstance(native, list | tuple) else (native, native)
     if len(sides) != 2 or not all(map(is_count, sides)):
         raise InputError(f"{where}: resolution is one side in pixels or [height, width]; got {native!r}")
+    return sides[0], sides[1]
+
+
+def _multiplied_resolution(settings: Mapping[str, Any], where: str) -> Size:
+    """The native resolution times the multiplier, rounded."""
+    sides = resolution_of(settings, where)
     multiplier = _positive(settings, "resolution_multiplier", where)
     height, width = (int(side * multiplier + 0.5) for side in sides)
     if min(height, width) < 1:
         raise InputError(f"{where}: resolution_multiplier {multiplier} leaves no pixel of {list(sides)}")
+    if max(height, width) > MAX_SIDE:
+        raise InputError(f"{where}: resolution {height}x{width} is too large; a side has {MAX_SIDE:,} pixels at most")
     return height, width
 
 
@@ -146,6 +180,11 @@ def _write_out(plans: Iterable[LayerPlan], depth_multiplier: float) -> list[_Nod
     named = {"image": 0}
     for plan in plans:
         repeat = 1 if plan.repeat is None else math.ceil(plan.repeat * depth_multiplier - 1e-9)
+        if len(nodes) + repeat > MAX_LAYERS:
+            raise InputError(
+                f"{plan.where}: repeat {repeat:,} makes a network of {len(nodes) + repeat:,} layers or more; "
+                f"{MAX_LAYERS:,} are the most"
+            )
         several = len(plan.inputs) > 1
         if repeat > 1 and several and all(isinstance(i, str) for i in plan.inputs):
             raise InputError(
@@ -190,30 +229,41 @@ def _channels(
             given = stated if isinstance(stated, int) else at_width(stated["at_width"], widths.multiplier, plan.where)
             _check_fit(given, [demand for demand in asked if not demand.is_open], f"{plan.where}:", nearest=True)
             given = make_divisible(given, _common(asked))
+        if given > MAX_CHANNELS:
+            raise InputError(f"{plan.where}: more channels come together than the most, {MAX_CHANNELS:,}")
         channels.append(given)
     return channels
 
 
 def _demands(nodes: Sequence[_Node]) -> list[list[_Demand]]:
     """What must divide the channels of each map, asked by the node that makes it and by those that read it."""
-    demands: list[list[_Demand]] = [[] for _ in range(len(nodes) + 1)]
+    # as keys: a map that is read along many ways is asked once
+    demands: list[dict[_Demand, None]] = [{} for _ in range(len(nodes) + 1)]
     for position in range(len(nodes) - 1, -1, -1):
         plan, _, sources = nodes[position]
         into, out = plan.multiples
         own = demands[position + 1]
         if out > 1:
-            own.append(_Demand(out, plan.open_block, plan.where))
+            own[_Demand(out, plan.open_block, plan.where)] = None
         for source, multiple in zip(sources, into):  # a rule may speak of the first inputs only
             if multiple > 1:
-                demands[source].append(_Demand(multiple, plan.open_block, plan.where))
+                demands[source][_Demand(multiple, plan.open_block, plan.where)] = None
         if plan.channels is None:  # what it makes follows its inputs, so they must suit its readers
             for source in sources:
-                demands[source].extend(own)
-    return demands
+                demands[source].update(own)
+    return [[*asked] for asked in demands]
 
 
 def _common(demands: Sequence[_Demand]) -> int:
-    return math.lcm(*[demand.multiple for demand in demands]) if demands else 1
+    multiple = 1
+    for demand in demands:
+        multiple = math.lcm(multiple, demand.multiple)
+        if multiple > MAX_CHANNELS:
+            raise InputError(
+                f"{demand.where}: its groups ({demand.multiple}) and those around it divide no number of channels up to "
+                f"{MAX_CHANNELS:,}"
+            )
+    return multiple
 
 
 def _check_fit(count: int, demands: Sequence[_Demand], whose: str, *, nearest: bool = False) -> None:
@@ -239,7 +289,7 @@ def _made_of(plan: LayerPlan, sources: Sequence[int], channels: Sequence[int]) -
         try:
             return rule(into[0] if len(into) == 1 else into, **block.arguments(rule, stated))
         except BLOCK_ERRORS as error:
-            raise InputError(f"{plan.where}: {error}") from error
+            raise InputError(f"{plan.where}: {reason(error)}") from error
     if len(into) > 1:
         raise InputError(f"{plan.where}: block '{plan.block}' reads several inputs; state its channels")
     return into[0]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from spaces.architecture import Options, freeze, thaw
 from spaces.blocks import BLOCKS, block_of
 from spaces.blocks.protocol import NO_DEFAULT
 from spaces.checks import is_count, is_integer
-from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean
+from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean, reason
 from spaces.widths import RULES, Widths, depend_on_width, options_at
 
 LAYER_KEYS = ("block", "channels", "stride", "repeat", "name", "inputs", "width")
@@ -145,9 +148,30 @@ def _canonical(block: str, options: dict[str, Any], activation: Any, where: str)
             raise InputError(f"{where}: block '{block}' calls an option '{name}', which is a word of the layer itself")
         if default is NO_DEFAULT and name not in options:
             raise InputError(f"{where}: block '{block}' needs the option '{name}'")
+    _check_switches(block, options, where)
     if activation is not None and "activation" in known:
         options = {"activation": activation, **options}
     return _without_defaults(block, ((name, freeze(value)) for name, value in options.items()))
+
+
+def _check_switches(block: str, options: Mapping[str, Any], where: str) -> None:
+    """Refuses true and false for a number, and a number for true and false, as the block's annotations have it."""
+    made_by: Any = BLOCKS[block]
+    for name, kinds in _annotated(made_by).items():
+        value = options.get(name)
+        if not isinstance(value, bool | int | float):
+            continue
+        if isinstance(value, bool) and "bool" not in kinds and kinds & {"int", "float", "Pair"}:
+            raise InputError(f"{where}: {name} of block '{block}' is a number; got {value!r}")
+        if not isinstance(value, bool) and kinds == {"bool"}:
+            raise InputError(f"{where}: {name} of block '{block}' is true or false; got {value!r}")
+
+
+@lru_cache(maxsize=1024)
+def _annotated(made_by: Any) -> dict[str, set[str]]:
+    """The words of each parameter's annotation, remembered: reading them takes longer than all else a plan needs."""
+    parameters = inspect.signature(made_by).parameters.values()
+    return {p.name: set(re.findall(r"\w+", str(p.annotation))) - {"class", "None"} for p in parameters}
 
 
 def _without_defaults(block: str, options: Any) -> Options:
@@ -177,7 +201,7 @@ def _multiples(block: str, options: Options, where: str) -> Multiples:
     try:
         into, out = rule(**keywords)
     except BLOCK_ERRORS as error:
-        raise InputError(f"{refused}: {error}") from error
+        raise InputError(f"{refused}: {reason(error)}") from error
     divisors = tuple(into) if isinstance(into, list | tuple) else (into,)
     if not all(map(is_count, (*divisors, out))):
         raise InputError(f"{refused}: groups are whole numbers of at least 1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spaces.checks import is_integer
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -15,10 +17,10 @@ def as_pair(value: Pair) -> tuple[int, int]:
     Raises:
         ValueError: it is neither.
     """
-    if isinstance(value, int):
+    if is_integer(value):
         return value, value
-    pair = tuple(value)
-    if len(pair) != 2 or not all(isinstance(side, int) for side in pair):
+    pair = (value,) if isinstance(value, int) else tuple(value)  # true is no number
+    if len(pair) != 2 or not all(map(is_integer, pair)):
         raise ValueError(f"a whole number or a pair of them is needed, not {value!r}")
     return pair
 
@@ -29,7 +31,7 @@ def kernel_sides(kernel_size: Pair) -> tuple[int, int]:
     Raises:
         ValueError: a side is below one.
     """
-    sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else as_pair(kernel_size)
+    sides = as_pair(kernel_size)
     if sides[0] < 1 or sides[1] < 1:
         raise ValueError(f"kernel_size must be at least 1, not {kernel_size}")
     return sides

@@ -93,6 +93,8 @@ class SearchSpace:
 
     def _check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """References to a parameter have become copies of it: only a name keeps those of an open one together."""
+        if not isinstance(parameters, Mapping):
+            raise InputError(f"{self.source}: parameters is a mapping from names to values; got {parameters!r}")
         for key, value in parameters.items():
             if is_open(value) and "name" not in value:
                 raise InputError(f"{self.source}: parameters.{key} is open: a `name:` must tie its uses together")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,10 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from spaces.architecture import freeze
 from spaces.checks import is_integer, is_number
 from spaces.errors import InputError, did_you_mean
 
 FORMS = ("choice", "int", "float")
+
+MAX_OPTIONS = 1000
+"""The most options of a choice: a space is checked by building each of them."""
 
 Value = bool | int | float | str | None
 """A decided value: a number, a switch, or the label of a structured option."""
@@ -42,7 +47,8 @@ class Choice:
     def labels(self) -> tuple[Value, ...]:
         """What stands for each option in a decision: the value itself, or a text for a structured one."""
         labels = [_label(option) for option in self.options]
-        return tuple(f"{label}#{i + 1}" if labels.count(label) > 1 else label for i, label in enumerate(labels))
+        times = Counter(labels)
+        return tuple(f"{label}#{i + 1}" if times[label] > 1 else label for i, label in enumerate(labels))
 
     @cached_property
     def ordered(self) -> bool:
@@ -253,10 +259,15 @@ def _parse_choice(options: Any, name: str | None, where: str) -> Choice:
         raise InputError(f"{where}: choice takes a list of options; got {options!r}")
     if not options:
         raise InputError(f"{where}: choice is empty; list at least one option")
-    for i, option in enumerate(options):
-        if option in options[:i]:  # 1, 1.0 and true are equal
-            twin = options[options.index(option)]
+    if len(options) > MAX_OPTIONS:
+        raise InputError(f"{where}: choice has {len(options):,} options; {MAX_OPTIONS:,} are the most")
+    seen: dict[Any, Any] = {}
+    for option in options:
+        frozen = freeze(option)
+        if frozen in seen:  # 1, 1.0 and true are equal
+            twin = seen[frozen]
             raise InputError(f"{where}: choice has the equal options {_text(twin)} and {_text(option)}; list each once")
+        seen[frozen] = option
     parsed = (parse_tree(option, f"{where}[{i}]") for i, option in enumerate(options))
     return Choice(tuple(parsed), name)
 

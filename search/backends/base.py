@@ -16,8 +16,8 @@ import torch
 
 from search.backends import num_cores
 from search.data import Data
-from search.outcome import Outcome
-from search.training import Diverged, Epoch, OutOfMemory, memory_errors, train
+from search.evaluation.outcome import Outcome
+from search.evaluation.training import Diverged, Epoch, OutOfMemory, memory_errors, train
 from spaces import InputError, build, decode
 from spaces.checks import is_integer, is_number
 from spaces.errors import did_you_mean
@@ -123,7 +123,14 @@ class Lost:
     reason: str
 
 
-Event = EpochDone | Finished | Lost
+@dataclass(frozen=True)
+class Remark:
+    """Something that a person should know of; no job is changed by it."""
+
+    text: str
+
+
+Event = EpochDone | Finished | Lost | Remark
 
 
 class Backend(Protocol):

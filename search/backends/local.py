@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -20,15 +19,31 @@ from pathlib import Path
 
 import torch
 
-from search.backends.base import EpochDone, Event, Finished, Job, Lost, choose_device, evaluate, limit_memory, overdue
+from search.backends.base import (
+    EpochDone,
+    Event,
+    Finished,
+    Job,
+    Lost,
+    Remark,
+    choose_device,
+    evaluate,
+    limit_memory,
+    overdue,
+)
 from search.backends.processes import SIGNALS, make_context
-from search.config import import_user_modules
 from search.data import Data
-from search.training import Epoch
+from search.evaluation.training import Epoch
+from search.system.scratch import Scratch
+from search.system.stopped import StoppedProcesses
+from search.system.user_modules import import_user_modules
 from spaces import InputError
 
 MAX_FALSE_STARTS = 3
 """Workers in a row that end before they could take a job, after which no more are started."""
+
+START_S = 120.0
+"""How long a worker may take until it is ready for its first job."""
 
 
 _Arguments = tuple[str, tuple[str, ...], str, float | None]
@@ -69,18 +84,20 @@ class LocalBackend:
     ) -> None:
         device = choose_device(accelerator)
         self._context = make_context()
-        self._folder = tempfile.TemporaryDirectory(prefix="smallnets-", ignore_cleanup_errors=True)
+        self._scratch = Scratch()
+        folder = str(self._scratch.path)
         try:
-            data.save(self._folder.name)
+            data.save(folder)
         except OSError as error:
-            self._folder.cleanup()
+            self._scratch.remove()
             raise InputError(
-                f"cannot write the images for the workers to {self._folder.name} ({error.strerror}); "
+                f"cannot write the images for the workers to {folder} ({error.strerror}); "
                 "the environment variable TMPDIR names another place"
             ) from error
-        self._arguments = (self._folder.name, tuple(imports), device, memory_mb)
+        self._arguments = (folder, tuple(imports), device, memory_mb)
         self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._false_starts = 0
+        self._stopped = StoppedProcesses()
         self._workers = [_Worker(self._context, self._arguments) for _ in range(workers)]
 
     @property
@@ -100,7 +117,8 @@ class LocalBackend:
             InputError: workers cannot start.
         """
         ready = connection.wait([worker.connection for worker in self._workers], timeout_s)
-        events: list[Event] = self._end_overdue()
+        self._check_starts()
+        events: list[Event] = [*self._end_overdue(), *self._stopped_workers()]
         for position, worker in enumerate(self._workers):
             if worker.connection not in ready or worker.connection.closed:
                 continue
@@ -138,6 +156,27 @@ class LocalBackend:
             self._workers[position] = _Worker(self._context, self._arguments)
         return events
 
+    def _check_starts(self) -> None:
+        """Raises InputError where a worker hangs before its first job, which no limit on trials would end."""
+        now = time.monotonic()
+        for worker in self._workers:
+            if not worker.is_ready and now - worker.made > START_S:
+                modules = self._arguments[1]
+                hint = (
+                    f"imports=[{','.join(modules)}]: a module hangs when a worker imports it" if modules else "it hangs"
+                )
+                raise InputError(f"worker processes cannot start: one has not begun within {START_S:g} s; {hint}")
+
+    def _stopped_workers(self) -> list[Event]:
+        pids = {worker.process.pid: worker for worker in self._workers if worker.process.pid is not None}
+        return [
+            Remark(
+                f"the worker of trial {worker.job.number} (process {pid}) is stopped for a minute; kill -CONT {pid} resumes it"
+            )
+            for pid in self._stopped.look(pids)
+            if (worker := pids[pid]).job is not None
+        ]
+
     def _greet(self, worker: _Worker, message: _Ready) -> None:
         if message.failure is not None:
             raise InputError(f"a worker process cannot start: {message.failure}")
@@ -170,7 +209,7 @@ class LocalBackend:
         for worker in self._workers:
             worker.process.join(timeout=10)
             worker.connection.close()
-        self._folder.cleanup()
+        self._scratch.remove()
 
 
 class _Worker:
@@ -178,7 +217,7 @@ class _Worker:
 
     def __init__(self, context: BaseContext, arguments: _Arguments) -> None:
         self.job: Job | None = None
-        self.started = time.monotonic()
+        self.made = self.started = time.monotonic()
         self.epochs: list[Epoch] = []
         """Reported by the job."""
         self.is_ready = False

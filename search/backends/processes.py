@@ -8,13 +8,17 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
+from pathlib import Path
+
+from search.system.scratch import claim, clear_left
 
 # This module imports nothing heavy: a command calls `start_server` before its own imports, which take as long.
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What ends a search: a terminal, `timeout` and batch systems send them to the whole process group, and the driver decides."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a search: a terminal, also one that is closed, `timeout` and batch systems send them to the whole process group, and
+the driver decides."""
 PRELOADED = ["search.backends.local"]
 """What the server imports, and so every worker has: all that training needs."""
 _LONGEST_FOLDER = 70
@@ -27,6 +31,8 @@ def start_server() -> None:
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
     resource_tracker.ensure_running()  # before signals are blocked: where the server starts it, that unblocks them
+    clear_left()
+    claim(Path(util.get_temp_dir()))  # where the server's socket is
     with deaf():
         forkserver.ensure_running()
 

@@ -42,10 +42,10 @@ from search.backends.base import (
 )
 from search.backends.processes import SIGNALS, deaf
 from search.backends.ray_worker import RayWorker
-from search.backends.scratch import Scratch
 from search.data import Data
-from search.outcome import Outcome
-from search.training import Epoch
+from search.evaluation.outcome import Outcome
+from search.evaluation.training import Epoch
+from search.system.scratch import Scratch
 from spaces.errors import InputError
 
 MAX_FALSE_STARTS = 3
@@ -136,7 +136,7 @@ class RayBackend:
             if isinstance(event, EpochDone):
                 if state is not None:
                     self._states[event.number] = self._jobs[event.number], state
-            else:
+            elif isinstance(event, Finished | Lost):
                 self._jobs.pop(event.number, None)
             if isinstance(event, Finished):
                 self._states.pop(event.number, None)

@@ -23,10 +23,10 @@ from search.backends.base import (
     evaluate,
     limit_memory,
 )
-from search.backends.scratch import Scratch
-from search.config import import_user_modules
 from search.data import Data
-from search.training import Epoch
+from search.evaluation.training import Epoch
+from search.system.scratch import Scratch
+from search.system.user_modules import import_user_modules
 
 REPORT_S = 1.0
 """An actor reports at most this often, besides at rungs and at the end: short epochs come together."""

@@ -9,117 +9,37 @@ grammar of the command line are used.
 import argparse
 import atexit
 import gc
-import importlib
 import io
 import os
 import sys
 import textwrap
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from search.config.files import ConfigFiles, config_loader
-from search.config.overrides import Override, apply, check_study_name, default_study_name, hide_password, read_jobs
-from search.interrupts import interruptible
-from spaces.checks import is_integer
+from search.config.overrides import (
+    PATH_KEYS,
+    PATH_LISTS,
+    Override,
+    apply,
+    check_study_name,
+    default_study_name,
+    read_jobs,
+)
+from search.config.refusals import check_temporary_folder, drop_unwritten_output, refusals, say_error
+from search.system.secrets import hide_in_url, hide_password
+from search.system.signals import interruptible
 from spaces.errors import InputError, did_you_mean
-from spaces.reference import refuse_resolvers
+from spaces.plain import check_plain, resolve
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The config files, installed beside the packages. A path and never a package's name, which a `conf.py` would shadow."""
 
-PATH_KEYS = (
-    "results_dir",
-    "data.path",
-    "device.table",
-    "architecture",
-    "folder",
-    "output",
-    "page",
-    "bundle",
-    "measured",
-)
-"""Keys that hold a path: relative ones are meant from the current directory and made absolute."""
-
-PATH_LISTS = ("enqueue", "warm_start")
-"""Keys that hold a list of names and paths."""
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """The config of a search, its own settings checked; what the groups hold is checked by whoever reads it."""
-
-    space: dict[str, Any]
-    data: dict[str, Any]
-    train: dict[str, Any]
-    device: dict[str, Any]
-    objective: dict[str, Any]
-    sampler: dict[str, Any]
-    fidelity: dict[str, Any]
-    backend: dict[str, Any]
-    choices: dict[str, str]
-    """The option chosen of every group: `{"space": "shuffle_agg", "data": "digits", ...}`."""
-    study: str
-    """The name of the study, which is the name of its folder."""
-    results_dir: str
-    """Absolute path of the folder that holds the studies."""
-    trials: int
-    """Total number of trials the study is to have."""
-    seed: int
-    confirm: int
-    """Other seeds under which the front's members are trained again."""
-    enqueue: tuple[str, ...]
-    """Networks to evaluate first: names of `spaces.networks()`, and absolute paths of files."""
-    warm_start: tuple[str, ...]
-    """Earlier studies to learn from: names in `results_dir`, and absolute paths of folders."""
-    workers: int | None
-    """Candidates trained at the same time; None: as many as there is room for."""
-    storage: str | None
-    """URL of the study's storage; None: a SQLite file in the study's folder."""
-    tracker: str
-    """Who follows the trials beside the study's own files."""
-    imports: tuple[str, ...]
-    """Modules to import before the space is read."""
-
-    @classmethod
-    def from_mapping(cls, config: Mapping[str, Any]) -> "RunConfig":
-        """Check a composed config.
-
-        Raises:
-            InputError: a key that is missing or unknown, or a setting of the wrong kind or range.
-        """
-        names = [field.name for field in fields(cls)]
-        for name in config:
-            if name not in names:
-                raise InputError(f"{name}: there is no setting of this name{did_you_mean(name, names)}")
-        missing = [name for name in names if name not in config]
-        if missing:
-            raise InputError(f"{missing[0]} is missing from the config; give it as {missing[0]}=...")
-        groups = {name: _mapping(name, config[name]) for name in names[: names.index("study")]}
-        workers, storage = config["workers"], config["storage"]
-        return cls(
-            **groups,
-            study=check_study_name(config["study"]),
-            results_dir=_text("results_dir", config["results_dir"]),
-            trials=_whole("trials", config["trials"], 1),
-            # Generators of NumPy and scikit-learn take seeds of 32 bits.
-            seed=_whole("seed", config["seed"], 0, 2**32 - 1),
-            confirm=_whole("confirm", config["confirm"], 0),
-            enqueue=_names("enqueue", config["enqueue"], "networks", "[mobilenet_v2, mine.yaml]"),
-            warm_start=_names("warm_start", config["warm_start"], "studies", "[shuffle_agg-digits]"),
-            workers=None if workers is None else _whole("workers", workers, 1),
-            storage=None if storage is None else _text("storage", storage),
-            tracker=_text("tracker", config["tracker"]),
-            imports=_names("imports", config["imports"], "modules", "[my_package.blocks]"),
-        )
 
 
 def compose(argv: Sequence[str], config_name: str = "config", conf: Path = CONF) -> list[dict[str, Any]]:
@@ -182,12 +102,16 @@ def run_command(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a sign that is printed
     try:
-        with interruptible():
+        with interruptible(), refusals():
+            check_temporary_folder()
             arguments = _read_arguments(given)
             if arguments.help:
                 return _write(_help(arguments, config_name, conf, description, examples))
             if arguments.cfg:
                 configs = _compose_raw(arguments, config_name, conf)
+                for config in configs:
+                    if isinstance(config.get("storage"), str):
+                        config["storage"] = hide_in_url(config["storage"])
                 return _write(hide_password(yaml.safe_dump_all(configs, sort_keys=False)))
             jobs = [check(config) for config in compose(given, config_name, conf)]
             statuses = [_run_job(main, job) for job in jobs]
@@ -196,46 +120,25 @@ def run_command(
                 compare(done)
             return next((status for status in statuses if status), 0)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        drop_unwritten_output()
 
 
 def _run_job(main: Callable[[T], int | None], job: T) -> int:
     """The exit status of one job; a mistake in it does not keep others from running."""
     try:
-        with interruptible():
-            return main(job) or 0
+        with interruptible(), refusals():
+            status = main(job) or 0
+            print(end="", flush=True)  # what cannot be written is told as an error of this job
+            return status
     except InputError as error:
         study = getattr(job, "study", None)
-        print(f"error: {f'{study}: ' if study else ''}{error}", file=sys.stderr)
+        say_error(f"{f'{study}: ' if study else ''}{error}")
         return 2
-
-
-def import_user_modules(names: Iterable[str]) -> None:
-    """Import the modules that bring a user's own blocks. The current directory counts, as with `python -m`.
-
-    Raises:
-        InputError: a module that does not exist or cannot be imported, with the reason and the line.
-    """
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.insert(0, os.getcwd())
-    importlib.invalidate_caches()
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise InputError(
-                    f"imports: the module '{name}' needs '{error.name}', which is not installed"
-                ) from error
-            raise InputError(f"imports: there is no module '{name}' in {os.getcwd()} or on Python's path") from error
-        except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            raise InputError(
-                f"imports: the module '{name}' fails: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
-            ) from error
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -283,6 +186,7 @@ def _compose_job(overrides: Sequence[Override], files: ConfigFiles) -> dict[str,
             options = ", ".join(files.groups[group])
             raise InputError(f"'{override.text}': no {group} is chosen; choose one by {group}=NAME ({options})")
         apply(config, _as_parameter(override, config))
+    check_plain(config)
     config["choices"] = {group: name for group, name in chosen.items() if name is not None}
     if "study" in config and config["study"] is None and {"space", "data"} <= config["choices"].keys():
         config["study"] = default_study_name(config["choices"]["space"], config["choices"]["data"], overrides)
@@ -317,16 +221,10 @@ def _check_choice(choice: Override, files: ConfigFiles) -> None:
 
 def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
     """The config with every interpolation replaced by the value it names, and every path made absolute."""
-    refuse_resolvers(raw)
-    try:
-        config = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from error
-    except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise InputError("config: interpolations ${...} lead in a circle") from error
-    assert isinstance(config, dict)
+    missing = _missing(raw)
+    if missing is not None:
+        raise InputError(f"{missing} must be given: {missing}=...")
+    config = resolve(raw)
     result: dict[str, Any] = {str(key): value for key, value in config.items()}
     for key in PATH_KEYS:
         *groups, last = key.split(".")
@@ -339,11 +237,21 @@ def _resolved(raw: dict[str, Any]) -> dict[str, Any]:
             if isinstance(node.get(last), str) and node[last]:
                 node[last] = os.path.abspath(os.path.expanduser(node[last]))
     for key in PATH_LISTS:
-        if isinstance(result.get(key), list):
-            result[key] = [os.path.abspath(os.path.expanduser(i)) if _is_path(i) else i for i in result[key]]
+        items = [result[key]] if isinstance(result.get(key), str) else result.get(key)
+        if isinstance(items, list):
+            result[key] = [os.path.abspath(os.path.expanduser(i)) if _is_path(i) else i for i in items]
     if result.get("study") is not None:
         check_study_name(result["study"])
     return result
+
+
+def _missing(data: Any, where: str = "") -> str | None:
+    """The first key that a file leaves to the command line, as `???`."""
+    if data == "???":
+        return where
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    found = (_missing(inner, f"{where}.{key}" if where else str(key)) for key, inner in items)
+    return next((place for place in found if place is not None), None)
 
 
 def _is_path(item: object) -> bool:
@@ -380,29 +288,3 @@ def _write(text: str) -> int:
         # The reader, such as `head`, has seen enough; nothing may be left for Python to write at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _mapping(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{name}: must be a mapping of settings, got {value!r}")
-    return value
-
-
-def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
-    if not is_integer(value) or value < low or (high is not None and value > high):
-        limits = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise InputError(f"{name}={value}: must be a whole number, {limits}")
-    return value
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{name}={value!r}: must be a text that is not empty")
-    return value
-
-
-def _names(key: str, value: object, what: str, example: str) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"{key}={value!r}: must be a list of {what}, as {key}={example}")
-    return tuple(names)

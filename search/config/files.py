@@ -10,16 +10,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.errors import MissingConfigException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
 from spaces.errors import InputError, did_you_mean
+from spaces.plain import load_yaml
+
+
+class UserFiles(FileConfigSource):
+    """A user's own folder of config files: each is read within the limits of `spaces.plain` before Hydra reads it."""
+
+    @staticmethod
+    def scheme() -> str:
+        """What the search path calls it."""
+        return "user"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The file as Hydra wants it."""
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        if path.exists():
+            load_yaml(path)
+        return super().load_config(config_path)
 
 
 class ConfigFiles:
@@ -36,7 +55,8 @@ class ConfigFiles:
             if not own.is_dir():
                 raise InputError(f"--config-dir: {own} is not a folder")
             self.folders.append(own)
-            self._search_path = [f"hydra.searchpath=[{_quoted(f'file://{own}')}]"]
+            self._search_path = [f"hydra.searchpath=[{_quoted(f'{UserFiles.scheme()}://{own}')}]"]
+            Plugins.instance().register(UserFiles)
         self.choices: dict[str, str | None] = {}
         self.defaults, self.choices = self.load(())
         self.groups = {
@@ -133,10 +153,8 @@ def _told_plainly(paths: Sequence[Path] = ()) -> Iterator[None]:
         raise InputError(
             f"{place[1] + '.yaml: ' if place else ''}there is no config file '{named}.yaml'{hint}"
         ) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
-        raise InputError(f"{where}: not valid YAML: {error.problem or error.context}") from error
+    except InputError:
+        raise
     except Exception as error:
         # Hydra wraps what it does not expect, sometimes in an exception without a word.
         cause: BaseException | None = error
@@ -146,15 +164,7 @@ def _told_plainly(paths: Sequence[Path] = ()) -> Iterator[None]:
         # OmegaConf goes on with the place of every value around.
         reason = reason.partition(" full_key: ")[0]
         present = [path for path in paths if path.is_file()]
-        broken = [path for path in present if not _is_readable(path)]
-        raise InputError(f"{', '.join(map(str, broken or present)) or 'config'}: {reason}") from error
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        return OmegaConf.is_dict(OmegaConf.load(path))
-    except Exception:
-        return False
+        raise InputError(f"{', '.join(map(str, present)) or 'config'}: {reason}") from error
 
 
 def _quoted(text: str) -> str:

@@ -16,19 +16,49 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as HydraOverride
-from hydra.core.override_parser.types import Quote, QuotedString, ValueType
+from hydra.core.override_parser.types import Quote, QuotedString, RangeSweep, ValueType
 from hydra.errors import HydraException
 
+from search.system.secrets import hide_password
 from spaces.errors import InputError, did_you_mean
+from spaces.plain import MAX_DEPTH
 
 OPEN_GROUPS = frozenset({"space", "train", "network"})
 """Groups whose files need not state every key: their own readers know the valid ones and check them."""
+
+PATH_KEYS = (
+    "results_dir",
+    "data.path",
+    "device.table",
+    "architecture",
+    "folder",
+    "output",
+    "page",
+    "bundle",
+    "measured",
+)
+"""Keys that hold a path: relative ones are meant from the current directory and made absolute."""
+
+PATH_LISTS = ("enqueue", "warm_start")
+"""Keys that hold a list of names and paths."""
+
+TEXT_KEYS = frozenset({"study", *PATH_KEYS})
+"""Keys whose value is one text: every character of it stands for itself."""
+
+TEXT_LISTS = frozenset({"studies", *PATH_LISTS})
+"""Keys whose value is a list of such texts."""
+
+MAX_JOBS = 1000
+"""The most jobs that a sweep may have."""
+
+LIMIT = "max_"
+"""Limits on costs: beside one, others may be given, of a user's own costs. Their readers know the valid ones and check them."""
 
 _NOT_IN_NAME = frozenset(
     {"trials", "workers", "backend", "storage", "confirm", "results_dir", "study", "tracker", "imports"}
 )
 _MAX_NAME = 100
-_TEXT_KEYS = frozenset({"study", "results_dir", "storage", "data.path", "architecture", "folder", "output"})
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _GRAMMAR_CHARACTERS = re.compile(r"[A-Za-z0-9_\-./\\+$%*@?|:\s]*")
 
 
@@ -66,11 +96,15 @@ def read_jobs(arguments: Iterable[str], groups: Mapping[str, Sequence[str]], swe
     """
     alternatives: dict[str, list[Override]] = {}
     for argument in arguments:
-        parsed = _parse(argument)
-        key = parsed.get_key_element().lstrip("+~")
+        found = None if sweep else _as_written(argument)
+        several = [found] if found else _alternatives(_parse(argument), argument, groups, sweep)
+        key = several[0].key
         # A key given twice: the later one counts, at the later place.
         alternatives.pop(key, None)
-        alternatives[key] = _alternatives(parsed, argument, groups, sweep)
+        alternatives[key] = several
+    num_jobs = math.prod(map(len, alternatives.values()))
+    if num_jobs > MAX_JOBS:
+        raise InputError(f"-m: {num_jobs:,} jobs are too many; a sweep has {MAX_JOBS:,} at most")
     return [list(job) for job in itertools.product(*alternatives.values())]
 
 
@@ -88,12 +122,18 @@ def apply(config: dict[str, Any], override: Override) -> None:
         if isinstance(node, dict) and key not in node:
             node[key] = {}
         node = node[key]
+    grows = grows or _is_further_limit(path[-1], node)
     last = _key(node, path[-1], path[:-1], override, may_be_new=grows and not override.deleted)
     if override.deleted:
         del node[last]
     else:
         # A copy: a later override may reach into it, and other jobs of a sweep hold the same one.
         node[last] = copy.deepcopy(override.value)
+
+
+def _is_further_limit(key: str, node: Any) -> bool:
+    """Whether the key is a limit beside others."""
+    return key.startswith(LIMIT) and isinstance(node, dict) and any(str(other).startswith(LIMIT) for other in node)
 
 
 def default_study_name(space: str, data: str, overrides: Iterable[Override]) -> str:
@@ -138,21 +178,65 @@ def check_study_name(name: object) -> str:
     return name
 
 
-def hide_password(text: str) -> str:
-    """The text, such as a storage's URL, with `***` in place of any password in a URL."""
-    # to the last @ of a word: whoever writes a password with an @ in it means no host; with blanks in it, to the first
-    text = re.sub(r"(://[^:/@\s]*):(?:[^\s]*@|[^@]*@)", r"\1:***@", text)
-    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", text)
+def _as_written(argument: str) -> Override | None:
+    """The override of a key that takes a text or a list of texts; None for any other key.
+
+    Hydra's grammar has no place for brackets, braces, quotes or commas in a word, and paths hold all of them.
+    """
+    match = re.fullmatch(r"(\+{0,2})([\w.]+)=(.*)", argument, re.DOTALL)
+    if match is None or match[2] not in TEXT_KEYS | TEXT_LISTS:
+        return None
+    key, text = match[2], match[3]
+    value: Any = _unquoted(text)
+    if text.lower() == "null":
+        value = None
+    elif key in TEXT_LISTS and text.startswith("[") and text.endswith("]"):
+        value = _items(text[1:-1])
+    return Override(hide_password(argument), key, value, added=bool(match[1]))
 
 
-def without_password(argument: str) -> str:
-    """An argument that can be run as it is printed, by whoever has its password in PGPASSWORD or PGPASSFILE."""
-    return re.sub(r"[?&](?:ssl)?password=\*{3}", "", hide_password(argument).replace(":***@", "@"))
+def _items(text: str) -> list[str]:
+    """The items between commas; one that holds a comma stands in quotes."""
+    items: list[str] = []
+    rest = text.strip()
+    while rest:
+        quoted = _QUOTED.match(rest)
+        after = rest[quoted.end() :].lstrip() if quoted else ""
+        if quoted and after[:1] in ("", ","):
+            item, rest = quoted[0], after[1:]
+        else:
+            item, _, rest = rest.partition(",")
+        items.append(_unquoted(item.strip()))
+        rest = rest.lstrip()
+    return items
+
+
+def _unquoted(text: str) -> str:
+    """The text itself, or what stands between the quotes around it."""
+    if not _QUOTED.fullmatch(text):
+        return text
+    try:
+        value = OverridesParser.create().parse_override(f"x={text}").value()
+    except HydraException:
+        return text
+    return value if isinstance(value, str) else text
+
+
+def _check_nesting(argument: str, shown: str) -> None:
+    """Refuses what Hydra's grammar, which descends by recursion, would lose itself in."""
+    depth = 0
+    for character in argument:
+        depth += (character in "[{(") - (character in "]})")
+        if depth > MAX_DEPTH:
+            raise InputError(
+                f"'{shown[:60]}...': lists and mappings may stand {MAX_DEPTH} deep inside each other, not more"
+            )
 
 
 def _parse(argument: str) -> HydraOverride:
     """Read one argument, with and then without the help of quotes around its plain words."""
     shown = hide_password(argument)
+    _check_nesting(argument, shown)
     if "=" not in argument and not argument.startswith("~"):
         raise InputError(f"'{shown}' is not a setting: a setting is written key=value, as in trials=40")
     parser = OverridesParser.create()
@@ -162,16 +246,22 @@ def _parse(argument: str) -> HydraOverride:
         try:
             return parser.parse_override(_quote_words(argument))
         except HydraException:
+            if (written := _as_written(argument)) is not None and isinstance(written.value, str):
+                return parser.parse_override(f"{written.key}={QuotedString(written.value, Quote.single).with_quotes()}")
             reason = hide_password(" ".join(str(first_error).split()))
             raise InputError(
                 f"cannot read '{shown}' ({reason}); a setting is key=value, and a list or mapping stands in single "
                 "quotes, as in 'space.width_multiplier={choice: [0.5, 1.0]}'"
             ) from first_error
+    except ValueError as error:  # a whole number of more digits than Python reads
+        raise InputError(f"'{shown[:60]}...': a number of that many digits is too long") from error
 
 
 def _quote_words(argument: str) -> str:
     """Quote the words that hold characters the grammar has no place for, such as `=` in a study's name or `é`."""
     key, equals, value = argument.partition("=")
+    if key.lstrip("+") == "storage" and re.match(r"[\w+]+://", value):  # a URL may hold brackets and commas
+        return key + equals + QuotedString(value, Quote.single).with_quotes()
     if "'" in value or '"' in value:
         return argument
 
@@ -203,12 +293,27 @@ def _alternatives(
         texts = pattern.filter(list(groups.get(parsed.key_or_group, ())))
     else:
         try:
-            texts = list(parsed.sweep_string_iterator())
-        except (HydraException, ValueError) as error:
+            texts = list(itertools.islice(_sweep_texts(parsed), MAX_JOBS + 1))
+        except (ArithmeticError, HydraException, ValueError) as error:
             raise InputError(f"'{shown}': {error}") from error
     if not texts:
         raise InputError(f"'{shown}' sweeps over nothing")
     return [_plain(_parse(f"{prefix}={text}"), f"{prefix}={text}") for text in texts]
+
+
+def _sweep_texts(parsed: HydraOverride) -> Iterable[str]:
+    """The values of a sweep as texts.
+
+    Raises:
+        ValueError: a range of more values than a sweep may have, which Hydra would list before it shuffles them.
+    """
+    value: Any = parsed.value()
+    if isinstance(value, RangeSweep):
+        assert value.start is not None
+        assert value.stop is not None
+        if not abs(value.stop - value.start) <= MAX_JOBS * abs(value.step):
+            raise ValueError(f"a range of so many values is too long; a sweep has {MAX_JOBS:,} jobs at most")
+    return parsed.sweep_string_iterator()
 
 
 def _plain(parsed: HydraOverride, text: str) -> Override:
@@ -216,7 +321,7 @@ def _plain(parsed: HydraOverride, text: str) -> Override:
     if parsed.package is not None or "/" in parsed.key_or_group or not parsed.key_or_group:
         raise InputError(f"'{shown}': '{parsed.get_key_element()}' is not a key; keys are names joined by dots")
     value = parsed.value()
-    if parsed.key_or_group in _TEXT_KEYS and isinstance(value, int | float):
+    if parsed.key_or_group in TEXT_KEYS | {"storage"} and isinstance(value, int | float):
         value = parsed.get_value_string()
     added = parsed.is_add() or parsed.is_force_add()
     return Override(shown, parsed.key_or_group, value, added=added, deleted=parsed.is_delete())
@@ -226,7 +331,7 @@ def _key(node: Any, part: str, above: Sequence[str], override: Override, may_be_
     """The index or key by which `node` holds `part`."""
     where = ".".join(above)
     if isinstance(node, list):
-        if not part.isdecimal() or int(part) >= len(node):
+        if not part.isdecimal() or len(part) > 9 or int(part) >= len(node):
             last = f"0 to {len(node) - 1}" if node else "it is empty"
             raise InputError(f"'{override.text}': {where} is a list and has no element '{part}' ({last})")
         return int(part)

@@ -6,14 +6,16 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from search.data.sources import Table, open_source
+from search.data.decoding import Form
+from search.data.sources import open_source
+from search.data.table import Known, Table, mark
 from spaces.errors import InputError
 from spaces.sizes import Size
 
@@ -93,7 +95,7 @@ class Held:
 
     def sample(self, count: int) -> Iterator[np.ndarray]:
         """See `Images.sample`."""
-        for rows in _spread(len(self), count):
+        for rows in spread(len(self), count):
             yield self.pixels[rows]
 
     def join(self, other: Held) -> Held:
@@ -113,36 +115,51 @@ class Held:
         return cls(pixels, np.load(folder / f"{name}_labels.npy"))
 
 
+class Section(NamedTuple):
+    """Rows of one table that belong to a streamed split."""
+
+    part: str
+    """The table's name in its source: "train", "validation" or "test"."""
+    table: Table
+    rows: np.ndarray
+    """(n,) int64."""
+
+
 class Streamed:
     """Images decoded each time they are needed, because all together they would not fit.
 
     Args:
-        table: where they come from.
-        rows: (n,) int64, the rows of the table that make up this split.
-        in_channels, resolution: what every image is brought to when it is decoded.
-        settings: how to open the table again, in another process.
-        part: "train" or "test", the table's name in its source.
+        sections: where they come from, in order.
+        form: what every image is brought to when it is decoded.
+        settings: how to open the tables again, in another process.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        rows: np.ndarray,
-        in_channels: int,
-        resolution: Size,
-        settings: Mapping[str, Any],
-        part: str = "train",
-    ) -> None:
-        self.table = table
-        self.rows = rows
-        self.in_channels = in_channels
-        self.resolution = resolution
+    def __init__(self, sections: Sequence[Section], form: Form, settings: Mapping[str, Any]) -> None:
+        self.sections = tuple(sections)
+        self.form = form
         self.settings = dict(settings)
-        self.part = part
-        self.labels = table.labels[rows]
+        self.labels = np.concatenate([section.table.labels[section.rows] for section in self.sections])
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.labels)
+
+    def decode(self, places: np.ndarray) -> np.ndarray:
+        """(N, C, H, W) uint8 of the images at `places` in this split."""
+        decoded = np.empty((len(places), self.form.channels, *self.form.size), np.uint8)
+        start = 0
+        for _, table, rows in self.sections:
+            inside = np.flatnonzero((places >= start) & (places < start + len(rows)))
+            if len(inside):
+                decoded[inside] = table.decode(rows[places[inside] - start], self.form)
+            start += len(rows)
+        return decoded
+
+    def file_marks(self) -> np.ndarray:
+        """(n,) uint64, a digest of every encoded image; those that have not been read are read now."""
+        for _, table, rows in self.sections:
+            for _ in table.pictures(rows[table.marks[rows] == 0]):
+                pass
+        return np.concatenate([table.marks[rows] for _, table, rows in self.sections])
 
     def batches(
         self, order: Tensor, batch_size: int, size: Size, device: torch.device
@@ -164,27 +181,26 @@ class Streamed:
 
     def sample(self, count: int) -> Iterator[np.ndarray]:
         """See `Images.sample`."""
-        for rows in _spread(len(self), count):
-            yield self.table.decode(self.rows[rows], self.in_channels, self.resolution)
+        for places in spread(len(self), count):
+            yield self.decode(places)
 
     def join(self, other: Streamed) -> Streamed:
         """See `Images.join`."""
-        rows = np.concatenate([self.rows, other.rows])
-        return Streamed(self.table, rows, self.in_channels, self.resolution, self.settings, self.part)
+        return Streamed([*self.sections, *other.sections], self.form, self.settings)
 
     def save(self, folder: Path, name: str) -> dict[str, Any]:
         """See `Images.save`."""
-        np.save(folder / f"{name}_rows.npy", self.rows)
+        np.save(folder / f"{name}_rows.npy", np.concatenate([section.rows for section in self.sections]))
         np.save(folder / f"{name}_labels.npy", self.labels)
         return self._note()
 
     def _note(self) -> dict[str, Any]:
-        shape = [self.in_channels, *self.resolution]
-        return {"settings": self.settings, "part": self.part, "shape": shape, "class_names": self.table.class_names}
+        sections = [[s.part, len(s.rows), s.table.class_names, s.table.version] for s in self.sections]
+        return {"settings": self.settings, "form": self.form.to_json(), "sections": sections}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # another process, perhaps of another machine, opens the files itself
-        return _reopen, (self.rows, self.labels, self._note())
+        return _reopen, (np.concatenate([section.rows for section in self.sections]), self.labels, self._note())
 
     @classmethod
     def open(cls, folder: Path, name: str, note: Mapping[str, Any]) -> Streamed:
@@ -198,12 +214,23 @@ class Streamed:
 
 def _reopen(rows: np.ndarray, labels: np.ndarray, note: Mapping[str, Any]) -> Streamed:
     """A streamed split from its source, as it was noted."""
-    known = tuple(note["class_names"]) if note["part"] != "train" else ()
-    table = open_source(note["settings"])[note["part"]](known)
-    if len(table.labels) <= rows.max() or not np.array_equal(table.labels[rows], labels):
-        raise InputError(f"{table.origin} has changed since the search began; start a new study for the new images")
-    in_channels, height, width = note["shape"]
-    return Streamed(table, rows, in_channels, (height, width), note["settings"], note["part"])
+    source = open_source(note["settings"])
+    sections: list[Section] = []
+    tables: dict[str, Table] = {}
+    for part, count, class_names, version in note["sections"]:
+        if part not in tables:
+            tables[part] = source.parts[part](Known(tuple(class_names) if part != "train" else (), version))
+        sections.append(Section(part, tables[part], rows[:count]))
+        own, rows, labels = labels[:count], rows[count:], labels[count:]
+        table = tables[part]
+        if len(table.labels) <= sections[-1].rows.max() or not np.array_equal(table.labels[sections[-1].rows], own):
+            raise InputError(f"{table.origin} has changed since the search began; start a new study for the new images")
+    return Streamed(sections, Form.from_json(note["form"]), note["settings"])
+
+
+def pixel_marks(images: Images) -> np.ndarray:
+    """(n,) uint64, a digest of the pixels of every image of a split."""
+    return np.array([mark(image.tobytes()) for piece in images.sample(len(images)) for image in piece], np.uint64)
 
 
 class _Decoded(torch.utils.data.Dataset[Any]):
@@ -214,9 +241,8 @@ class _Decoded(torch.utils.data.Dataset[Any]):
         self.size = size
 
     def __getitems__(self, rows: list[int]) -> list[tuple[Tensor, Tensor]]:
-        images = self.images
-        pixels = torch.from_numpy(images.table.decode(images.rows[rows], images.in_channels, images.resolution))
-        return [(resize(pixels, self.size), torch.from_numpy(images.labels[rows]))]
+        pixels = torch.from_numpy(self.images.decode(np.array(rows)))
+        return [(resize(pixels, self.size), torch.from_numpy(self.images.labels[rows]))]
 
 
 def _first(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -254,7 +280,7 @@ def augment(pixels: Tensor, generator: torch.Generator | None) -> Tensor:
     return F.pad(pixels, (pad_w, pad_w, pad_h, pad_h)).take(places.to(pixels.device))
 
 
-def _spread(n: int, count: int) -> Iterator[np.ndarray]:
+def spread(n: int, count: int) -> Iterator[np.ndarray]:
     """At most `count` of `n` indices, evenly spread, in pieces."""
     rows = np.unique(np.linspace(0, n - 1, min(n, count)).astype(np.int64))
     for start in range(0, len(rows), CHUNK):

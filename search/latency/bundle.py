@@ -16,7 +16,7 @@ from search.latency.device import Device
 from search.latency.profiler import block_in_context, network_with_shapes
 from search.latency.runtimes import DTYPES, Shape, UnsupportedError, export
 from search.latency.table import COLUMNS, BlockKey, describe_network
-from search.reporting.files import replace_file
+from search.system.files import replace_file
 from spaces import Architecture
 from spaces.errors import InputError
 

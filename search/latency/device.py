@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from search.latency.measuring import Measurement
 from search.latency.runtimes import DTYPES, RUNTIMES, Runtime
 from spaces.checks import is_count, is_number
 from spaces.errors import InputError, did_you_mean
@@ -85,6 +86,16 @@ def in_words(identity: Mapping[str, str]) -> str:
     """What `describe` says, for people."""
     threads = "1 thread" if identity["threads"] == "1" else f"{identity['threads']} threads"
     return f"{identity['device']}, {identity['runtime']}, {threads}, batch {identity['batch']}, {identity['dtype']}"
+
+
+def latency_record(measured: Measurement, identity: Mapping[str, str]) -> dict[str, Any]:
+    """A measured latency with its device, as model cards and results.json keep it."""
+    return {
+        "device": in_words(identity),
+        "median_ms": measured.median_ms,
+        "iqr_ms": measured.iqr_ms,
+        "steady": measured.steady,
+    }
 
 
 def table_path(device: Device, identity: Mapping[str, str]) -> Path:

@@ -41,6 +41,25 @@ class Measurement(NamedTuple):
         return self.iqr_ms <= STEADY * self.median_ms
 
 
+class Latency(NamedTuple):
+    """How fast a network is on a device."""
+
+    device: str
+    layers: Sequence[Measurement | None]
+    """Each layer's latency, timed by itself; a block of the project between two cheap layers, which its latency includes. None: it
+    cannot be run by itself."""
+    network: Measurement
+    """End to end."""
+    predicted: list[float] | None = None
+    """Milliseconds that each layer adds to the network by the device's table; None where it can say nothing."""
+    predicted_ms: float = 0.0
+    """Their sum: what the table said before the network itself was measured."""
+    predicted_error: float = 0.0
+    """Standard deviation of that, as a share of it."""
+    num_networks: int = 0
+    """Other networks in the table, by which the sum of blocks is calibrated."""
+
+
 class Pace:
     """How fast a device is just now, by a run that is timed again and again.
 

@@ -23,7 +23,7 @@ from scipy.optimize import lsq_linear, minimize
 
 from search.latency.measuring import STEADY
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
-from search.threads import one_blas_thread
+from search.system.threads import one_blas_thread
 from spaces import Architecture
 from spaces.architecture import thaw
 from spaces.blocks import block_of

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 
 from search.latency import sessions
 from search.latency.tracing import OPSET, UntraceableError, trace
-from spaces.errors import InputError
+from spaces.errors import InputError, reason
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 """Types of weights and activations by name."""
@@ -66,8 +67,8 @@ class OnnxRuntime:
         try:
             model = export(module, shapes, self._dtype)
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UnsupportedError(f"onnxruntime cannot run it: {reason}") from error
+            why = " ".join(reason(error).split())[:200]
+            raise UnsupportedError(f"onnxruntime cannot run it: {why}") from error
         return self.load_file(model, shapes)
 
     def load_file(self, model: bytes, shapes: Sequence[Shape]) -> Callable[[], object]:
@@ -75,8 +76,8 @@ class OnnxRuntime:
         try:
             return sessions.open_model(model, self._threads, shapes)
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UnsupportedError(f"onnxruntime cannot run it: {reason}") from error
+            why = " ".join(reason(error).split())[:200]
+            raise UnsupportedError(f"onnxruntime cannot run it: {why}") from error
 
     def version(self) -> str:
         """Of ONNX Runtime."""
@@ -161,10 +162,22 @@ def export(module: nn.Module, shapes: Sequence[Shape], dtype: torch.dtype) -> by
     """
     inputs = tuple(_random_inputs(shapes, dtype))
     module = module.eval().to(dtype)
+    with attention_written_out():
+        try:
+            return trace(module, inputs)
+        except UntraceableError:
+            return export_by_torch(module, inputs)
+
+
+@contextmanager
+def attention_written_out() -> Iterator[None]:
+    """Lets PyTorch's attention layers run operator by operator, instead of as one that neither ONNX nor its counter knows."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        return trace(module, inputs)
-    except UntraceableError:
-        return export_by_torch(module, inputs)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def export_by_torch(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> bytes:
@@ -180,6 +193,6 @@ def _tried(run: Callable[[], None]) -> Callable[[], None]:
     """The function itself, after it has run once."""
     try:
         run()
-    except (RuntimeError, NotImplementedError) as error:
-        raise UnsupportedError(f"PyTorch cannot run it: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # a stranger's module may raise anything
+        raise UnsupportedError(f"PyTorch cannot run it: {' '.join(reason(error).split())[:200]}") from error
     return run

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import sys
 import zipfile
 from pathlib import Path
@@ -84,9 +85,9 @@ def measure_all(archive: Path, path: Path, threads: int) -> None:
             print(f"\r{min(first + TOGETHER, len(wanted))} of {len(wanted)}", end="", flush=True)
     print(f"\nThe table is {path}: {len(rows)} measurements. Copy it back, and ", end="")
     if any(model["kind"] == "block" for model in manifest["models"]):
-        print(f"search with device.table={path.name}")
+        print(f"search with {shlex.quote(f'device.table={path.name}')}")
     else:
-        print(f"enter it: python -m search.report study=NAME measured={path.name}")
+        print(f"enter it: python -m search.report study=NAME {shlex.quote(f'measured={path.name}')}")
     if unsteady:
         print(f"{unsteady} differ from run to run by more than a tenth: something else was running.")
     if skipped:

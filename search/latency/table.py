@@ -9,17 +9,14 @@ import io
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
-
 from search.latency.device import IDENTITY
 from search.latency.measuring import Measurement
-from search.reporting.files import replace_file
+from search.system.files import locked_folder, replace_file
 from spaces import BLOCKS, Architecture, Layer, Size, decode
 from spaces.architecture import Options, freeze, thaw
 from spaces.costs import walk
@@ -27,6 +24,9 @@ from spaces.errors import InputError
 
 COLUMNS = (*IDENTITY, "kind", "description", "median_ms", "iqr_ms", "repeats")
 """The columns of the file. `kind` is block or network, `description` what was measured, as JSON."""
+
+LOCK_S = 60.0
+"""How long to wait for another process that writes a table in the same folder; each takes a moment."""
 
 IMAGE_CHANNELS = 4
 """A block that reads no more channels than this reads an image."""
@@ -165,11 +165,15 @@ class Table:
         """
         assert self.path is not None
         try:
-            name = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
-            with FileLock(Path(tempfile.gettempdir()) / f"smallnets-{name}.lock"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with locked_folder(self.path.resolve().parent, LOCK_S):
                 self._take_in_others()
                 replace_file(self.path, self.to_csv())
                 self._version = _version(self.path)
+        except TimeoutError as error:
+            raise InputError(
+                f"{self._setting}: cannot write {self.path}: {error}; end that process, or choose another by device.table=PATH"
+            ) from error
         except OSError as error:
             raise InputError(
                 f"{self._setting}: cannot write {self.path}: {error.strerror}; what it held before is unharmed"

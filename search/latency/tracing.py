@@ -73,7 +73,10 @@ class _Graph(TorchDispatchMode):
                 name = name.removesuffix("_")
             if name not in _OPERATORS:
                 raise UntraceableError(f"it runs {func}")
-            _OPERATORS[name](self, output, *args, **(kwargs or {}))
+            try:
+                _OPERATORS[name](self, output, *args, **(kwargs or {}))
+            except TypeError as error:
+                raise UntraceableError(f"it runs {func} with arguments that are not translated") from error
         return output
 
     def read(self, value: Tensor) -> str:
@@ -169,6 +172,8 @@ def _arithmetic(kind: str) -> Operator:
     def emit(graph: _Graph, output: Tensor, a: Any, b: Any, alpha: float = 1) -> None:
         if alpha != 1:
             raise UntraceableError("it scales what it adds")
+        if any(isinstance(t, Tensor) and t.dtype != output.dtype for t in (a, b)):
+            raise UntraceableError("it mixes types of numbers")
         a, b = (graph.read(t) if isinstance(t, Tensor) else graph.number(t) for t in (a, b))
         graph.name(output, *graph.add(kind, [a, b]))
 
@@ -196,6 +201,7 @@ def _convolution(
     transposed: bool,
     _: Sequence[int],
     groups: int,
+    *_scripted: bool,
 ) -> None:
     if transposed or weight.dim() != 4:
         raise UntraceableError("it runs another convolution than in two dimensions")
@@ -391,6 +397,7 @@ _OPERATORS: dict[str, Operator] = {
     **_ACTIVATIONS,
     "_prelu_kernel": _prelu,
     "convolution": _convolution,
+    "_convolution": _convolution,  # as scripted code calls it
     "native_batch_norm": _normalisation,
     "_native_batch_norm_legit_no_training": _normalisation,
     "add": _arithmetic("Add"),

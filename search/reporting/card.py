@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.reporting.text import COST_WORDS, duration
+from search.data.decoding import BLACK
+from search.objective.costs import BUILT_IN
+from search.reporting.text import duration
 
 if TYPE_CHECKING:
-    from search.trained import TrainingRecord
+    from search.evaluation.trained_folder import TrainingRecord
 
 MAX_CLASSES = 30
 """More class names than these are not listed; results.json has them all."""
@@ -71,7 +73,7 @@ def _results(record: TrainingRecord) -> str:
 
 
 def _costs(record: TrainingRecord) -> str:
-    rows = [[COST_WORDS[name].label, f"{value:,.0f}"] for name, value in record.costs.items()]
+    rows = [[BUILT_IN[name].label, f"{value:,.0f}"] for name, value in record.costs.items()]
     rows.append(["Weights as float32 (MB)", f"{4 * record.costs['params'] / 1e6:.3f}"])
     latency = record.latency
     if latency is None:
@@ -112,13 +114,23 @@ def preprocessing(images: Mapping[str, Any], resolution: Sequence[int]) -> list[
     """What is done to an image before it reaches the network, step by step.
 
     Args:
-        images: as `search.trained.describe_images` gives it.
+        images: as `search.evaluation.trained_folder.describe_images` gives it.
         resolution: (height, width) in pixels that the network takes.
     """
     colour = "grey (one channel)" if images["in_channels"] == 1 else "RGB (three channels)"
     height, width = images["resolution"]
+    # records of earlier versions have neither key
+    behind = {BLACK: ", transparent pixels over black", None: ""}.get(
+        images.get("backdrop"), ", transparent pixels over white"
+    )
+    depth = images.get("depth")
+    deep = []
+    if depth is not None:
+        kind = "floats" if depth[0] else "integers of more than 8 bits"
+        deep = [f"Map {kind} from {depth[1]:g}..{depth[2]:g} to 0..255, cut off what lies outside, and round."]
     steps = [
-        f"Decode to {colour}, 8 bits a channel, upright (EXIF).",
+        *deep,
+        f"Decode to {colour}, 8 bits a channel, upright (EXIF){behind}.",
         f"Scale to cover {height}x{width} (height x width) pixels, bilinear, and cut at the centre.",
     ]
     if list(resolution) != list(images["resolution"]):
@@ -187,7 +199,7 @@ def _use(record: TrainingRecord) -> str:
 
 
 def rounding_in_words(rounding: Mapping[str, float]) -> str:
-    """Why a file may differ by more than the usual tolerance: what `search.onnx_file.verify` found of rounding."""
+    """Why a file may differ by more than the usual tolerance: what `search.latency.onnx_file.verify` found of rounding."""
     return (
         f"float32 is no more exact for this network: from PyTorch in float64 the file differs by {rounding['file']:.2g}, "
         f"PyTorch itself by {rounding['torch']:.2g} of the outputs' size"

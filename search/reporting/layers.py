@@ -14,9 +14,9 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 from rich.table import Table
 
-from search.latency.measuring import Measurement
-from search.reporting.files import replace_file
-from spaces import Architecture, Size, layer_costs
+from search.latency.measuring import Latency, Measurement
+from search.system.files import replace_file
+from spaces import Architecture, layer_costs
 from spaces.memory import FLOAT32, held_values
 
 
@@ -28,35 +28,18 @@ class LayerRow(NamedTuple):
     name: str
     """Its block, or the path of its module."""
     channels: int
-    """Of its output."""
-    size: Size
-    """(height, width) of its output."""
+    """Channels of its output, 0 if it gives no tensor."""
+    size: tuple[int, ...]
+    """(height, width) of its output; (tokens, 1) of a sequence, no side if it gives no tensor."""
     flops: int
     params: int
+    """Number of weights; a weight that several layers share is counted in the first of them."""
     memory_access: int
-    """Bytes that its convolutions and linear layers read and write."""
+    """Bytes that its convolutions and linear layers read and write; in a module, all convolutions and matrix products."""
     activation_bytes: int
     """The most that is alive while it runs."""
     details: dict[str, Any]
     """What else is known of it."""
-
-
-class Latency(NamedTuple):
-    """How fast a network is on a device."""
-
-    device: str
-    layers: list[Measurement]
-    """Of each layer, timed by itself; a block of the project between two cheap layers, which its latency includes."""
-    network: Measurement
-    """End to end."""
-    predicted: list[float] | None = None
-    """Milliseconds that each layer adds to the network by the device's table; None where it can say nothing."""
-    predicted_ms: float = 0.0
-    """Their sum: what the table said before the network itself was measured."""
-    predicted_error: float = 0.0
-    """Standard deviation of that, as a share of it."""
-    num_networks: int = 0
-    """Other networks in the table, by which the sum of blocks is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +55,8 @@ class Profile:
     latency: Latency | None = None
     details: dict[str, Any] = field(default_factory=dict)
     """What else is known of the network."""
+    notes: tuple[str, ...] = ()
+    """What its figures leave out, a sentence each."""
 
     @classmethod
     def of(cls, name: str, architecture: Architecture, latency: Latency | None = None) -> Profile:
@@ -115,8 +100,9 @@ class Profile:
         unit, scale = ("MB", 1e6) if max(totals["memory_access"], totals["activation_bytes"]) >= 1e6 else ("kB", 1e3)
         notes = (
             "FLOPs: multiply-adds of one image. Bytes in float32.\n"
-            "Moved: what convolutions and linear layers read and write. Alive: the most activations at once."
+            "Moved: what convolutions and matrix products read and write. Alive: the most activations at once."
         )
+        notes = "\n".join((notes, *self.notes))
         table = Table(title=self.title, show_footer=True, header_style="bold", caption_justify="left")
         table.caption = notes if latency is None else f"{notes}\n{describe_latency(latency)}"
         headings = ["output", "channels", "FLOPs", "params", f"moved ({unit})", f"alive ({unit})"]
@@ -130,7 +116,7 @@ class Profile:
         for heading, footer in zip(headings, footers, strict=True):
             table.add_column(heading, footer, justify="right", no_wrap=True)
         for row in self.rows:
-            cells = ["x".join(map(str, row.size)), *map(_whole, (row.channels, row.flops, row.params))]
+            cells = ["x".join(map(str, row.size)) or "-", *map(_whole, (row.channels, row.flops, row.params))]
             cells += [f"{count / scale:,.2f}" for count in (row.memory_access, row.activation_bytes)]
             if latency is not None:
                 cells.append("-" if latency.predicted is None else f"{latency.predicted[row.position]:.3f}")
@@ -146,10 +132,13 @@ class Profile:
             layer = row._asdict()
             layer |= {"block": layer.pop("name"), "out_channels": layer.pop("channels"), **layer.pop("details")}
             if latency is not None:
-                layer["latency"] = latency.layers[row.position]._asdict()
+                measured = latency.layers[row.position]
+                layer["latency"] = None if measured is None else measured._asdict()
                 layer["predicted_ms"] = None if latency.predicted is None else latency.predicted[row.position]
             layers.append(layer)
         data = {"network": self.name, **self.details, **self.totals}
+        if self.notes:
+            data["notes"] = list(self.notes)
         if latency is not None:
             data["latency"] = {"device": latency.device, **latency.network._asdict()}
             if latency.predicted is not None:
@@ -184,7 +173,9 @@ def describe_latency(latency: Latency) -> str:
             "\nPredicted: what each layer adds to the network, by the device's table, "
             f"{_calibrated(latency.num_networks)}; in all ± {100 * latency.predicted_error:.0f}%."
         )
-    if not (latency.network.steady and all(layer.steady for layer in latency.layers)):
+    if None in latency.layers:
+        text += "\nUnknown: it cannot be run by itself on random inputs, or it did not run; the network's latency includes it."
+    if not all(measured.steady for measured in (latency.network, *latency.layers) if measured is not None):
         text += "\n!: runs differ by more than a tenth of the median: something else was running on the device."
     return text
 
@@ -197,7 +188,9 @@ def _predicted(latency: Latency) -> str:
     return "-" if latency.predicted is None else f"{latency.predicted_ms:.3f}"
 
 
-def _milliseconds(measured: Measurement) -> str:
+def _milliseconds(measured: Measurement | None) -> str:
+    if measured is None:
+        return "unknown"
     return f"{measured.median_ms:.3f} ±{measured.iqr_ms / 2:.3f}{' ' if measured.steady else '!'}"
 
 
@@ -249,6 +242,7 @@ def _page(profile: Profile) -> str:
     notes = "FLOPs are multiply-adds of one image; bytes are those of float32."
     if profile.latency is not None:
         notes = f"{notes} {describe_latency(profile.latency)}"
+    notes = "\n".join((notes, *profile.notes))
     return _PAGE.format(
         title=escape(profile.title),
         notes=escape(notes).replace("\n", "<br>"),
@@ -265,7 +259,7 @@ def draw_layers(profile: Profile) -> go.Figure:
     shown: list[tuple[str, list[tuple[str, list[float]]]]] = []
     latency = profile.latency
     if latency is not None:
-        bars = [("measured", [layer.median_ms for layer in latency.layers])]
+        bars = [("measured", [float("nan") if layer is None else layer.median_ms for layer in latency.layers])]
         if latency.predicted is not None:
             bars.append(("predicted", latency.predicted))
         shown.append(("Latency (ms)", bars))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from search.objective.costs import Cost
 from search.reporting.figures import FrontInfo
 from search.reporting.tables import (
     StudyInfo,
@@ -14,17 +15,17 @@ from search.reporting.tables import (
     count_states,
     front,
     split_decisions,
+    spread_of,
     table_hypervolume,
 )
 from search.reporting.text import (
-    COST_WORDS,
     STATE_WORDS,
     decision_text,
     group_decisions,
     is_missing,
     percent,
-    readable,
     readable_cost,
+    readable_number,
     unbroken,
 )
 
@@ -46,6 +47,7 @@ _KINDS = {
 }
 HIDDEN_AT_FIRST = ("infeasible",)
 """Kinds of trials that a reader must ask for."""
+_MEASURED = Cost(None, unit="ms", label="Measured (ms)")
 _MAX_OPEN = 8
 """Rows of the front's table that are shown without being asked for."""
 
@@ -61,22 +63,17 @@ def legend(chart: FrontInfo) -> str:
     return "\n".join(_legend_entry(kind, len(getattr(chart, kind).numbers)) for kind in names)
 
 
-def cost_name(cost: str) -> str:
-    """A cost above a column or on a switch: without its unit where that is a plain count."""
-    return COST_WORDS[cost].label if cost == "latency_ms" else COST_WORDS[cost].label.partition(" (")[0]
-
-
 def _facts(trials: pd.DataFrame, info: StudyInfo) -> list[tuple[str, str, str]]:
     """The study in four figures: name, figure, and a note in smaller type."""
     counts = count_states(trials)
     states = ", ".join(unbroken(f"{count} {STATE_WORDS[state]}") for state, count in counts.items())
     cost, high = info.objective.cost, info.cost_range[1]
     best, members = best_trial(trials, cost), front(trials, cost)
-    reached = "no trial is complete yet" if best is None else f"trial {best['number']}, {_costs_of(best, cost)}"
-    spread = "" if members.empty else unbroken(readable_cost(cost, members[cost].iloc[-1]))
+    reached = "no trial is complete yet" if best is None else f"trial {best['number']}, {_costs_of(best, info)}"
+    spread = "" if members.empty else unbroken(readable_cost(info.traded, members[cost].iloc[-1]))
     if len(members) > 1:
-        spread = f"{unbroken(readable(members[cost].iloc[0]))} to {spread}"
-    bounds = f"log cost under {unbroken(readable_cost(cost, high))}, accuracy above {info.chance:.0%}"
+        spread = f"{unbroken(readable_number(info.traded, members[cost].iloc[0]))} to {spread}"
+    bounds = f"log cost under {unbroken(readable_cost(info.traded, high))}, accuracy above {info.chance:.0%}"
     return [
         ("Trials", str(len(trials)), states),
         ("Best accuracy", "-" if best is None else percent(accuracy_of(best)), reached),
@@ -85,9 +82,9 @@ def _facts(trials: pd.DataFrame, info: StudyInfo) -> list[tuple[str, str, str]]:
     ]
 
 
-def _costs_of(trial: "pd.Series[Any]", first: str) -> str:
-    named = (name for name in dict.fromkeys((first, "flops", "params")) if not is_missing(trial[name]))
-    return ", ".join(unbroken(readable_cost(name, trial[name])) for name in named)
+def _costs_of(trial: "pd.Series[Any]", info: StudyInfo) -> str:
+    named = (name for name in dict.fromkeys((info.objective.cost, "flops", "params")) if not is_missing(trial[name]))
+    return ", ".join(unbroken(readable_cost(info.costs[name], trial[name])) for name in named)
 
 
 def _fact(name: str, figure: str, note: str) -> str:
@@ -101,18 +98,27 @@ def _legend_entry(kind: str, count: int) -> str:
     return f'<button type="button" data-kind="{kind}" aria-pressed="{pressed}">{symbol}<span>{label}</span></button>'
 
 
-def front_table(members: pd.DataFrame, costs: list[str]) -> str:
-    """The front as an HTML table: metrics, and the decisions in which its members differ; below it what they share."""
+def front_table(members: pd.DataFrame, costs: Mapping[str, Cost]) -> str:
+    """The front as an HTML table: metrics, and the decisions in which its members differ; below it what they share.
+
+    Args:
+        members: the front.
+        costs: the costs that have a column.
+    """
     if members.empty:
         return '<p class="empty">No trial is complete yet.</p>'
     differ, shared = split_decisions(members)
     quantities = list(costs)
     if "latency_ms" in costs and "measured_ms" in members and members["measured_ms"].notna().any():
-        quantities.insert(costs.index("latency_ms") + 1, "measured_ms")
-    names = ["Measured (ms)" if name == "measured_ms" else cost_name(name) for name in quantities]
+        quantities.insert(quantities.index("latency_ms") + 1, "measured_ms")
+    words = {**costs, "measured_ms": _MEASURED}
+    names = [escape(words[name].short) for name in quantities]
     labels = ["Trial", "Accuracy", *names, "Reward"]
     head = "".join(f'<th scope="col">{label}</th>' for label in [*labels, "Decisions in which they differ"])
-    rows = "\n".join(_front_row(row, quantities, labels, differ) for row in members.to_dict("records"))
+    rows = "\n".join(
+        _front_row(row, {name: words[name] for name in quantities}, labels, differ)
+        for row in members.to_dict("records")
+    )
     table = f'<table class="front"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
     if shared:
         table += f'\n<div class="shared"><p>Shared by all of them</p>{_groups(shared)}</div>'
@@ -120,15 +126,13 @@ def front_table(members: pd.DataFrame, costs: list[str]) -> str:
     return f"<details{' open' * (len(members) <= _MAX_OPEN)}><summary>{summary}</summary>\n{table}</details>"
 
 
-def _front_row(row: Mapping[Any, Any], quantities: list[str], labels: list[str], differ: list[str]) -> str:
+def _front_row(row: Mapping[Any, Any], quantities: Mapping[str, Cost], labels: list[str], differ: list[str]) -> str:
     number = f'<button type="button" class="link" data-trial="{row["number"]}">{row["number"]}</button>'
-    accuracy, spread = accuracy_of(row), ""
-    if not is_missing(row.get("accuracy_mean")):
-        spread = f" ±\u00a0{percent(row['accuracy_std'])}"
+    accuracy, spread = accuracy_of(row), spread_of(row).replace("± ", "±\u00a0")
     shown = [
         ("trial", row["number"], number),
         ("accuracy", accuracy, percent(accuracy) + spread),
-        *((name, row[name], _quantity(name, row[name])) for name in quantities),
+        *((name, row[name], readable_number(cost, row[name])) for name, cost in quantities.items()),
         ("reward", row["reward"], "-" if is_missing(row["reward"]) else f"{row['reward']:.3f}"),
     ]
     cells = [
@@ -138,10 +142,6 @@ def _front_row(row: Mapping[Any, Any], quantities: list[str], labels: list[str],
     name = "" if is_missing(row.get("name")) else f"<span><b>{escape(str(row['name']))}</b></span>"
     decisions = _groups({name: row[name] for name in differ}, name)
     return f'<tr>{"".join(cells)}<td class="decisions">{decisions}</td></tr>'
-
-
-def _quantity(name: str, value: Any) -> str:
-    return f"{value:.3g}" if name.endswith("_ms") and not is_missing(value) else readable(value)
 
 
 def _groups(decisions: Mapping[str, Any], before: str = "") -> str:

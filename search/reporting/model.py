@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.commands import export_command, hyperparameters, train_command
+from search.config.command_lines import export_command, hyperparameters, train_command
+from search.objective.costs import Cost
 from search.reporting.figures import OptionsInfo
 from search.reporting.figures.decisions import short_name
-from search.reporting.markup import cost_name
 from search.reporting.networks import DrawnLayer, read_network
 from search.reporting.record import Record, kinds_of
 from search.reporting.tables import decision_columns, front
@@ -46,7 +46,7 @@ def gather_model(
     }
     networks = {digest: _network(record, digest, layers) for digest in dict.fromkeys(trials["digest"].dropna())}
     return {
-        "costs": [{"name": cost, "label": cost_name(cost)} for cost in costs],
+        "costs": [_cost_words(name, record.info.costs[name]) for name in costs],
         "columns": {name: [_cell(value) for value in trials[name]] for name in columns},
         "decisions": [_coded(name, trials[name]) for name in decisions],
         "kinds": {cost: kinds_of(trials, cost) for cost in costs},
@@ -57,6 +57,10 @@ def gather_model(
         "networks": networks,
         "commands": _commands(record, folder, costs),
     }
+
+
+def _cost_words(name: str, cost: Cost) -> dict[str, Any]:
+    return {"name": name, "label": cost.short, "is_count": cost.is_count, "meaning": cost.meaning}
 
 
 def _commands(record: Record, folder: Path, costs: list[str]) -> dict[str, Any]:

@@ -34,6 +34,12 @@ const smallnets = {};
       }
   }
 
+  // A cost without its unit: a count with its prefix, any other with three significant digits.
+  function readableCost(cost, value) {
+    if (cost.is_count) return readable(value);
+    return value < 999.5 ? value.toPrecision(3) : Math.round(value).toLocaleString("en");
+  }
+
   const percent = (fraction) => (fraction == null ? "-" : `${(100 * fraction).toFixed(2)}%`);
 
   // The layers of a network as objects; `layers` is the model's table of all distinct ones.
@@ -151,5 +157,5 @@ const smallnets = {};
       make("span", { class: "share" }, `${round(100 * share)}%`));
   }
 
-  Object.assign(smallnets, { make, readable, percent, diagram, yaml });
+  Object.assign(smallnets, { make, readable, readableCost, percent, diagram, yaml });
 })();

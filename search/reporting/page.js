@@ -1,9 +1,8 @@
 "use strict";
 // The page: charts drawn when first looked at, hover labels, the drawing of a trial's network, and the table of trials.
 (() => {
-  const { make, readable, percent, diagram, yaml, TrialsTable, stateOf, plain } = smallnets;
+  const { make, readableCost, percent, diagram, yaml, TrialsTable, stateOf, plain } = smallnets;
   const KIND_WORDS = { front: "on the front", dominated: "dominated", stopped: "stopped early", failed: "failed", infeasible: "outside the limits" };
-  const SHORT = { flops: "FLOPs", params: "parameters", latency_ms: "ms", memory_access: "bytes moved", activation_bytes: "bytes alive" };
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 640px)");
   const coarse = matchMedia("(pointer: coarse)");
@@ -218,11 +217,13 @@
       const cell = (name) => model.columns[name]?.[row];
       const pairs = [];
       if (cell("accuracy") != null) pairs.push(["Accuracy", percent(cell("accuracy"))]);
-      if (cell("accuracy_mean") != null)
-        pairs.push([`Confirmed, ${cell("confirmations")} seeds`, `${percent(cell("accuracy_mean"))} ± ${percent(cell("accuracy_std"))}`]);
+      if (cell("accuracy_mean") != null) {
+        const seeds = cell("confirmations"), std = cell("accuracy_std");
+        pairs.push([`Confirmed, ${seeds} seed${seeds === 1 ? "" : "s"}`, percent(cell("accuracy_mean")) + (std == null ? "" : ` ± ${percent(std)}`)]);
+      }
       if (cell("accuracy_top5") != null) pairs.push(["Top-5", percent(cell("accuracy_top5"))]);
-      for (const { name, label } of model.costs)
-        if (cell(name) != null) pairs.push([label, name === "latency_ms" ? cell(name).toPrecision(3) : readable(cell(name))]);
+      for (const cost of model.costs)
+        if (cell(cost.name) != null) pairs.push([cost.label, readableCost(cost, cell(cost.name))]);
       if (cell("measured_ms") != null) pairs.push(["Measured (ms)", cell("measured_ms").toPrecision(3)]);
       if (cell("reward") != null) pairs.push(["Reward", cell("reward").toFixed(3)]);
       if (cell("epochs") != null) pairs.push(["Epochs", String(cell("epochs"))]);

@@ -11,39 +11,15 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from search.reporting.figures import (
-    DARK,
-    LIGHT,
-    CurvesInfo,
-    EffortInfo,
-    FrontInfo,
-    ImportanceInfo,
-    OptionsInfo,
-    draw_curves,
-    draw_effort,
-    draw_front,
-    draw_hypervolume,
-    draw_importance,
-    draw_options,
-    draw_parallel,
-    draw_timeline,
-    figure_summary,
-    gather_curves,
-    gather_effort,
-    gather_front,
-    gather_hypervolume,
-    gather_importance,
-    gather_options,
-    gather_parallel,
-)
+from search.reporting.figures import DARK, LIGHT, OptionsInfo, StudyFigures, draw_options, figure_summary
 from search.reporting.figures.decisions import LEAST_TRIALS, short_name
 from search.reporting.figures.theme import colours
-from search.reporting.files import replace_file
-from search.reporting.markup import HIDDEN_AT_FIRST, cost_name, facts, front_table, legend
+from search.reporting.markup import HIDDEN_AT_FIRST, facts, front_table, legend
 from search.reporting.model import gather_model
 from search.reporting.record import Record
 from search.reporting.tables import decision_columns, front, known_costs
 from search.reporting.text import describe_objective, plain_value, unbroken
+from search.system.files import replace_file
 
 HERE = Path(__file__).parent
 SCRIPTS = ("network.js", "table.js", "page.js")
@@ -124,25 +100,12 @@ class StudyPage:
         self.record = record
         self._folder = folder
         self._info = record.info
-        self.costs = known_costs(record.trials) or [record.info.objective.cost]
+        self.costs = known_costs(record.trials, record.info.costs) or [record.info.objective.cost]
         objective_cost = record.info.objective.cost
         self.first_cost = objective_cost if objective_cost in self.costs else self.costs[0]
         self.first_figure = f"front:{self.first_cost}"
         """The chart that stands first on the page."""
-        self._fronts: dict[str, FrontInfo] = {}
-
-    def _front(self, cost: str) -> FrontInfo:
-        if cost not in self._fronts:
-            self._fronts[cost] = gather_front(self.record, cost, hover=False)
-        return self._fronts[cost]
-
-    @cached_property
-    def _importance(self) -> ImportanceInfo:
-        return gather_importance(self.record)
-
-    @cached_property
-    def _curves(self) -> CurvesInfo:
-        return gather_curves(self.record)
+        self._figures = StudyFigures(record, hover=False)
 
     @cached_property
     def _options(self) -> dict[str, dict[str, OptionsInfo]]:
@@ -151,14 +114,10 @@ class StudyPage:
         return {
             cost: {
                 f"with {info.decision}" if info.is_trait else positions[info.decision]: info
-                for info in gather_options(self.record, cost)
+                for info in self._figures.options(cost)
             }
             for cost in self.costs
         }
-
-    @cached_property
-    def _effort(self) -> EffortInfo:
-        return gather_effort(self.record)
 
     def figure_names(self) -> Iterator[str]:
         """What `figure` knows."""
@@ -188,22 +147,12 @@ class StudyPage:
         return data
 
     def _drawn(self, kind: str, rest: str) -> go.Figure:
-        record = self.record
-        if kind == "front":
-            return draw_front(self._front(rest))
         if kind == "options":
             cost, _, key = rest.partition(":")
             return draw_options(self._options[cost][key])
         if kind == "hypervolume":
-            return draw_hypervolume(gather_hypervolume(record), rest)
-        draw = {
-            "importance": lambda: draw_importance(self._importance),
-            "parallel": lambda: draw_parallel(gather_parallel(record, self._importance, self.first_cost)),
-            "curves": lambda: draw_curves(self._curves),
-            "effort": lambda: draw_effort(self._effort),
-            "timeline": lambda: draw_timeline(self._effort),
-        }
-        return draw[kind]()
+            return self._figures.hypervolume(rest)
+        return self._figures.draw(kind, rest or self.first_cost)
 
     def settings(self) -> dict[str, Any]:
         """What the browser needs to know before anything is drawn."""
@@ -221,11 +170,11 @@ class StudyPage:
         """
         cost_buttons = "".join(
             f'<label><input type="radio" name="cost" value="{cost}"{" checked" * (cost == self.first_cost)}>'
-            f"<span>{escape(cost_name(cost))}</span></label>"
+            f"<span>{escape(self._info.costs[cost].short)}</span></label>"
             for cost in self.costs
         )
-        chart = self._front(self.first_cost)
-        objective = describe_objective(self._info.objective).split(" · ")
+        chart = self._figures.front(self.first_cost)
+        objective = describe_objective(self._info.objective, self._info.costs).split(" · ")
         parts = {
             "name": escape(self._info.name),
             "objective": escape(" · ".join(map(unbroken, objective))),
@@ -245,14 +194,15 @@ class StudyPage:
 
     def fragments(self) -> dict[str, str]:
         """The parts of the body that change with every trial and are made at once, as HTML."""
+        words = {cost: self._info.costs[cost] for cost in self.costs}
         tables = (
             f'<div class="table" data-cost="{cost}"{" hidden" * (cost != self.first_cost)}>'
-            f"{front_table(front(self.record.trials, cost), self.costs)}</div>"
+            f"{front_table(front(self.record.trials, cost), words)}</div>"
             for cost in self.costs
         )
         return {
             "facts": facts(self.record.trials, self._info),
-            "legend": legend(self._front(self.first_cost)),
+            "legend": legend(self._figures.front(self.first_cost)),
             "tables": "\n".join(tables),
         }
 
@@ -268,7 +218,7 @@ class StudyPage:
         return "".join(f'<optgroup label="{name}">{"".join(entries)}</optgroup>' for name, entries in filled)
 
     def _importance_note(self) -> str:
-        count = self._importance.num_trials
+        count = self._figures.importance.num_trials
         if count < LEAST_TRIALS:
             return f"It takes {LEAST_TRIALS} complete trials; there {'is' if count == 1 else 'are'} {count}."
         return (
@@ -277,7 +227,7 @@ class StudyPage:
         )
 
     def _curves_note(self) -> str:
-        left_out = self._curves.num_left_out
+        left_out = self._figures.curves.num_left_out
         more = (
             f" {left_out} more trials are not shown: these are an even sample, and all on the front."
             if left_out

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -12,43 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.objective.costs import BUILT_IN
+from search.reporting.console import Terminal
 from search.reporting.text import duration, percent, readable_cost
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial that has just ended."""
-
-    number: int
-    state: str
-    """complete, stopped or failed; confirmed, where its network was trained again."""
-    accuracy: float = math.nan
-    flops: float = math.nan
-    failure: str = ""
-    """The reason, where it failed."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """Where a search stands; all counts are of the whole study, earlier runs included."""
-
-    total: int
-    """Trials that the study is to have."""
-    done: int = 0
-    """Trials that count toward the total and have ended: complete, stopped and failed ones."""
-    running: int = 0
-    failed: int = 0
-    stopped: int = 0
-    duplicates: int = 0
-    """Rows that repeat an earlier trial; they do not count toward the total."""
-    best_accuracy: float = math.nan
-    best_reward: float = math.nan
-    front_size: int = 0
-    hypervolume: float = 0.0
-    confirmed: int = 0
-    """Trainings of the front's members under other seeds that have ended in this run."""
-    to_confirm: int = 0
-    """Those of them that are known to be still to come, or under way."""
+from search.study.progress import Ended, Status
 
 
 class Progress:
@@ -67,7 +33,7 @@ class Progress:
         interval_s: the least time between two plain lines.
         clock: seconds, never falling.
         """
-        self._console = console or Console()
+        self._console = console or Terminal()
         self._interval_s = interval_s
         self._clock = clock
         self._started: float | None = None
@@ -175,7 +141,7 @@ def _facts(facts: list[tuple[str, str, str]]) -> Text:
 def trial_line(finished: Ended) -> str:
     """One ended trial: "trial 12 complete: accuracy 91.30%, 1.23 M FLOPs"."""
     parts = [] if math.isnan(finished.accuracy) else [f"accuracy {percent(finished.accuracy)}"]
-    parts += [] if math.isnan(finished.flops) else [readable_cost("flops", finished.flops)]
+    parts += [] if math.isnan(finished.flops) else [readable_cost(BUILT_IN["flops"], finished.flops)]
     parts += [" ".join(finished.failure.split())[:200]] if finished.failure else []
     return f"trial {finished.number} {finished.state}" + (f": {', '.join(parts)}" if parts else "")
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from search.reporting.tables import StudyInfo, floats, front, originals
 from search.reporting.text import is_missing
+from search.trials.trial import StoredTrial
 
 Span = tuple[float, float]
 """When something began and ended, in seconds since the epoch."""
@@ -35,6 +36,8 @@ class Record:
     """Accuracy after each epoch, by the trial's number."""
     spans: Mapping[int, Span] = field(default_factory=dict)
     """When each trial ran, by its number; one that has not ended is left out."""
+    stored: Mapping[int, StoredTrial] = field(default_factory=dict)
+    """The trials as they are stored, by their numbers."""
 
 
 def reference_names(trials: pd.DataFrame) -> dict[int, str]:

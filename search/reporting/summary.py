@@ -1,5 +1,6 @@
 """The closing words of a search: what it found, where that is, and what to do next."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search.config.command_lines import setting
 from search.latency.device import in_words
 from search.reporting.tables import (
     StudyInfo,
@@ -23,14 +25,13 @@ from search.reporting.tables import (
     table_hypervolume,
 )
 from search.reporting.text import (
-    COST_WORDS,
     STATE_WORDS,
     decision_text,
     describe_objective,
     group_decisions,
     is_missing,
     percent,
-    readable,
+    readable_number,
 )
 
 _ALWAYS_SHOWN = ("flops", "params", "latency_ms")
@@ -71,14 +72,14 @@ def summary(trials: pd.DataFrame, info: StudyInfo, width: int = 80) -> Renderabl
     parts: list[RenderableType] = [
         Text(),
         _headline(trials, info),
-        Text(describe_objective(info.objective), style="dim"),
+        Text(describe_objective(info.objective, info.costs), style="dim"),
         *_failures(trials),
     ]
     if members.empty:
         parts.append(Text("No trial is complete: there is no front yet."))
     else:
         shown, num_hidden = telling_decisions(members.tail(_MAX_ROWS), 2 * (max(width, 60) - _NUMBERS_WIDTH))
-        parts += [Text(), _front_table(members.tail(_MAX_ROWS), cost, _shown_costs(trials, cost), shown)]
+        parts += [Text(), _front_table(members.tail(_MAX_ROWS), info, _shown_costs(trials, info), shown)]
         table = "front.csv" if cost == "flops" else f"front_{cost}.csv"
         if num_hidden:
             parts.append(Text(f"{num_hidden} more decisions in which they differ are in {table}", style="dim"))
@@ -105,22 +106,23 @@ def _headline(trials: pd.DataFrame, info: StudyInfo) -> Text:
     return Text.assemble((info.name, "bold"), f": {counts or 'no trials'}{found}{volume}")
 
 
-def _shown_costs(trials: pd.DataFrame, cost: str) -> list[str]:
+def _shown_costs(trials: pd.DataFrame, info: StudyInfo) -> list[str]:
     """The costs that have a column: those everybody asks for, and the one that is traded."""
-    return [known for known in known_costs(trials) if known in _ALWAYS_SHOWN or known == cost]
+    shown = {*_ALWAYS_SHOWN, info.objective.cost}
+    return [known for known in known_costs(trials, info.costs) if known in shown]
 
 
-def _front_table(members: pd.DataFrame, cost: str, costs: Sequence[str], shown: Sequence[str]) -> Table:
+def _front_table(members: pd.DataFrame, info: StudyInfo, costs: Sequence[str], shown: Sequence[str]) -> Table:
     """The front, cost rising; numbers keep their width, decisions take what is left."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-    table.title = Text(f"The front: accuracy against {COST_WORDS[cost].noun}", style="bold")
+    table.title = Text(f"The front: accuracy against {info.traded.noun}", style="bold")
     measured = "measured_ms" in members
-    for name in ["trial", "accuracy", *(COST_WORDS[known].head for known in costs), *["measured"] * measured]:
+    for name in ["trial", "accuracy", *(info.costs[known].head for known in costs), *["measured"] * measured]:
         table.add_column(name, justify="right", no_wrap=True)
     if shown:
         table.add_column("decisions in which they differ", overflow="fold")
     for row in members.to_dict("records"):
-        figures = [f"{row[known]:.3g}" if known == "latency_ms" else readable(row[known]) for known in costs]
+        figures = [readable_number(info.costs[known], row[known]) for known in costs]
         if measured:
             figures.append("-" if is_missing(row["measured_ms"]) else f"{row['measured_ms']:.3g}")
         own_name = None if is_missing(row.get("name")) else str(row["name"])  # an enqueued network
@@ -180,11 +182,12 @@ def measure_there(info: StudyInfo, folder: Path) -> list[str]:
         return [
             f"python -m search.profile architecture=FILE device={runtime}, there, for each file of {folder / 'front'}"
         ]
-    settings = " ".join(f"device.{name}={info.device[name]}" for name in ("batch", "dtype"))
+    bundle = [setting("architecture", str(folder / "front")), "bundle=front.pyz", "device=onnxruntime"]
+    settings = [f"device.{name}={info.device[name]}" for name in ("batch", "dtype")]
     return [
-        f"python -m search.profile architecture={folder / 'front'} bundle=front.pyz device=onnxruntime {settings}",
+        shlex.join(["python", "-m", "search.profile", *bundle, *settings]),
         f"python front.pyz --threads {threads}, there; it leaves front.csv, to be copied back",
-        f"python -m search.report study={info.name} measured=front.csv",
+        shlex.join(["python", "-m", "search.report", setting("study", info.name), "measured=front.csv"]),
     ]
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // The table of all trials: sorted by a click on a column, filtered by words and bounds, a page at a time.
 (() => {
-  const { make, readable, percent } = smallnets;
+  const { make, readable, readableCost, percent } = smallnets;
   const ROWS = 50;
   const SHOWN = {
     number: String,
@@ -12,23 +12,25 @@
     accuracy_std: percent,
     reward: (v) => v.toFixed(3),
     seconds: (v) => v.toFixed(1),
-    latency_ms: (v) => v.toPrecision(3),
     measured_ms: (v) => v.toPrecision(3),
     latency_error: percent,
   };
-  const HEADS = { number: "Trial", latency_ms: "Latency (ms)", duplicate_of: "Repeats", accuracy_top5: "Top-5", accuracy_mean: "Confirmed", accuracy_std: "± std", flops: "FLOPs" };
+  const HEADS = { number: "Trial", duplicate_of: "Repeats", accuracy_top5: "Top-5", accuracy_mean: "Confirmed", accuracy_std: "± std" };
   const BOUND = /^([\w.]+)(<=|>=|!=|<|>|=)(.+)$/;
   const OPEN_BOUND = /^([\w.]+)(<=|>=|!=|!|<|>|=)$/;
 
   // Columns of the model as {name, head, value(row), text(row), numeric}.
   function columnsOf(model) {
+    const costs = new Map(model.costs.map((cost) => [cost.name, cost]));
     const metrics = Object.entries(model.columns).map(([name, values]) => {
       const numeric = values.some((value) => typeof value === "number");
-      const show = SHOWN[name] ?? (numeric ? readable : String);
+      const cost = costs.get(name);
+      const show = SHOWN[name] ?? (cost ? (value) => readableCost(cost, value) : numeric ? readable : String);
       return {
         name,
         numeric,
-        head: HEADS[name] ?? capital(name),
+        head: HEADS[name] ?? cost?.label ?? capital(name),
+        meaning: cost?.meaning,
         value: (row) => values[row],
         text: (row) => (name === "state" ? stateOf(model, row) : values[row] == null ? "" : show(values[row])),
       };
@@ -132,6 +134,7 @@
         const button = make("button", { type: "button", onclick: () => this.sortBy(column.name) }, column.head);
         return make("th", {
           scope: "col",
+          title: column.meaning || false,
           class: column.numeric ? "number" : "",
           "data-column": column.name,
           "aria-sort": sorted ? (this.sort.descending ? "descending" : "ascending") : false,

@@ -10,51 +10,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.objective import COSTS, Objective, front_points, reference_point
-from search.pareto import hypervolume, non_dominated
-from search.reporting.files import replace_file
-from search.reporting.text import is_missing
-
-TRIAL_COLUMNS = {
-    "number": "of the trial, from 0 in the order in which they were proposed",
-    "state": "complete; stopped, early; failed; infeasible, beyond a hard limit and never trained; running; waiting to run again",
-    "accuracy": "share of the validation images classified rightly after the last epoch, 0 to 1",
-    "accuracy_top5": "share of them whose class is among the five best guesses; from 20 classes on",
-    "flops": "multiply-adds of one image",
-    "params": "number of weights",
-    "latency_ms": "milliseconds a forward pass, as predicted for the study's device; empty without one",
-    "latency_error": "relative standard deviation of that prediction",
-    "memory_access": "bytes that convolutions and linear layers read and write for one image, float32",
-    "activation_bytes": "the most bytes of activations that are alive at once for one image, float32",
-    "reward": "MnasNet's, accuracy x (cost / target)^w, of `accuracy_mean` where it is known; its mean over a range of targets",
-    "epochs": "epochs trained",
-    "seconds": "wall time of the training",
-    "digest": "16 hexadecimal digits that equal networks share; also the end of their names in front/",
-    "duplicate_of": "number of the trial that had trained the same before, whose outcome this one repeats",
-    "failure": "why it failed (diverged, out of memory, exception, worker lost), or which limit it exceeds and by what",
-    "retried": "why it was started again, where its worker was lost before",
-}
-"""The columns every trials table opens with, and what each holds."""
-
-LEARNT_COLUMNS = {
-    "name": "of a network that was enqueued, such as one of the literature",
-    "accuracy_mean": "mean accuracy under the other seeds of `confirm=`, the trial's own training left out",
-    "accuracy_std": "standard deviation of those accuracies",
-    "confirmations": "how many they are",
-    "measured_ms": "milliseconds a forward pass, measured end to end after the search",
-}
-"""Columns that follow where a trial has them. Each further column is a decision."""
+from search.objective.costs import BUILT_IN, Cost
+from search.objective.pareto import hypervolume, non_dominated
+from search.objective.reward import Objective, front_points, reference_point
+from search.reporting.text import is_missing, percent
+from search.system.files import replace_file
+from search.system.printable import csv_text
+from search.trials.columns import LEARNT_COLUMNS, TRIAL_COLUMNS
 
 STATES = ("complete", "stopped", "failed", "infeasible", "running", "waiting")
 """What a trial can be. Only complete ones, trained in full, can be on a front; a duplicate has its original's state."""
 
-_COUNTS = ("number", "flops", "params", "memory_access", "activation_bytes", "epochs", "duplicate_of", "confirmations")
+_LAST = list(TRIAL_COLUMNS)[-1]
+_COUNTS = ("number", "epochs", "duplicate_of", "confirmations")
 _NUMBERS = (
     "accuracy",
     "accuracy_top5",
     "accuracy_mean",
     "accuracy_std",
-    "latency_ms",
     "latency_error",
     "measured_ms",
     "reward",
@@ -78,35 +51,58 @@ class StudyInfo:
     """What identifies the device whose latency counts; empty where none does."""
     is_here: bool = True
     """Whether that device is the machine that searched, so that it could measure the front."""
+    costs: Mapping[str, Cost] = field(default_factory=lambda: BUILT_IN)
+    """The words of the costs that the trials can have, by their columns."""
+
+    @property
+    def traded(self) -> Cost:
+        """The words of the cost that accuracy is traded against."""
+        return self.costs[self.objective.cost]
 
 
-def trials_frame(rows: Iterable[Mapping[str, Any]], decisions: Sequence[str]) -> pd.DataFrame:
+def trials_frame(
+    rows: Iterable[Mapping[str, Any]], decisions: Sequence[str], costs: Mapping[str, Cost] = BUILT_IN
+) -> pd.DataFrame:
     """The trials table from rows that may leave cells out.
 
     Counts are whole numbers even where some are missing, measurements floats, decisions what they are (an absent one
     is None), so that a decision of 2 is written "2" beside an inactive one.
 
     Args:
-        rows: one mapping a trial, keys among `TRIAL_COLUMNS`, `LEARNT_COLUMNS` and `decisions`.
+        rows: one mapping a trial, keys among `TRIAL_COLUMNS`, `LEARNT_COLUMNS`, `decisions` and `costs`.
         decisions: the decisions' names, in their order.
+        costs: the costs that trials can have, by name.
     """
     rows = list(rows)
     columns: dict[str, pd.Series[Any]] = {}
-    learnt = [name for name in LEARNT_COLUMNS if any(not is_missing(row.get(name)) for row in rows)]
-    for name in (*TRIAL_COLUMNS, *learnt, *decisions):
+    found = {name for name in LEARNT_COLUMNS if any(not is_missing(row.get(name)) for row in rows)}
+    if "accuracy_mean" in found:
+        found |= {"accuracy_std", "confirmations"}  # of one training, the standard deviation is unknown
+    learnt = [name for name in LEARNT_COLUMNS if name in found]
+    counts = {*_COUNTS, *(name for name, cost in costs.items() if cost.is_count)}
+    numbers = {*_NUMBERS, *costs}
+    for name in (*_opening(costs), *learnt, *decisions):
         cells = [row.get(name) for row in rows]
-        if name in _COUNTS:
+        if name in counts:
             columns[name] = pd.Series(cells, dtype="Int64")
-        elif name in _NUMBERS:
+        elif name in numbers:
             columns[name] = pd.Series(cells, dtype="float64")
         else:
             columns[name] = pd.Series(cells, dtype="object")
     return pd.DataFrame(columns)
 
 
+def _opening(costs: Iterable[str]) -> list[str]:
+    """The columns that the table opens with: `TRIAL_COLUMNS`, further costs after the built-in ones."""
+    columns = list(TRIAL_COLUMNS)
+    after = columns.index("reward")
+    return [*columns[:after], *(name for name in costs if name not in BUILT_IN), *columns[after:]]
+
+
 def decision_columns(trials: pd.DataFrame) -> list[str]:
-    """The names of the decisions, in the table's order."""
-    return [str(name) for name in trials.columns if name not in (*TRIAL_COLUMNS, *LEARNT_COLUMNS)]
+    """The names of the decisions, in the table's order: the columns that follow those it opens with."""
+    names = [str(name) for name in trials.columns]
+    return [name for name in names[names.index(_LAST) + 1 :] if name not in LEARNT_COLUMNS]
 
 
 def originals(trials: pd.DataFrame) -> pd.DataFrame:
@@ -151,6 +147,11 @@ def accuracy_of(trial: "Mapping[Any, Any] | pd.Series[Any]") -> Any:
     return trial["accuracy"] if is_missing(mean) else mean
 
 
+def spread_of(trial: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+    """What follows a confirmed accuracy, as " ± 0.31%"; nothing where one training says nothing of the spread."""
+    return "" if is_missing(trial.get("accuracy_std")) else f" ± {percent(trial['accuracy_std'])}"
+
+
 def of_space(trials: pd.DataFrame) -> pd.DataFrame:
     """The rows whose networks were decided in the space, so not those that were enqueued from outside it."""
     names = decision_columns(trials)
@@ -171,9 +172,9 @@ def floats(trials: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return pd.to_numeric(trials[column]).to_numpy(dtype=float, na_value=np.nan)
 
 
-def known_costs(trials: pd.DataFrame) -> list[str]:
+def known_costs(trials: pd.DataFrame, costs: Iterable[str] = BUILT_IN) -> list[str]:
     """The costs the table has values of: those counted and, where a device was measured, latency."""
-    return [cost for cost in COSTS if trials[cost].notna().any()]
+    return [cost for cost in costs if trials[cost].notna().any()]
 
 
 def count_states(trials: pd.DataFrame) -> dict[str, int]:
@@ -237,5 +238,5 @@ def write_tables(trials: pd.DataFrame, folder: Path, costs: Sequence[str]) -> li
     tables = {"trials.csv": trials, "front.csv": front(trials, "flops")}
     tables |= {f"front_{cost}.csv": front(trials, cost) for cost in costs if cost != "flops"}
     for name, table in tables.items():
-        replace_file(folder / name, table.to_csv(index=False, lineterminator="\n"))
+        replace_file(folder / name, csv_text(table))
     return [folder / name for name in tables]

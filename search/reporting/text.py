@@ -4,31 +4,11 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from numbers import Real
+from typing import Any
 
-from search.objective import Objective
-
-
-class CostWords(NamedTuple):
-    """What a cost is called where a person reads it."""
-
-    label: str
-    """On an axis."""
-    noun: str
-    """In a sentence."""
-    unit: str
-    """After a number."""
-    head: str
-    """Above a column, where room is scarce."""
-
-
-COST_WORDS = {
-    "flops": CostWords("FLOPs (multiply-adds)", "FLOPs (multiply-adds)", "FLOPs", "FLOPs"),
-    "params": CostWords("Parameters", "parameters", "parameters", "params"),
-    "latency_ms": CostWords("Latency (ms)", "latency", "ms", "ms"),
-    "memory_access": CostWords("Memory access (bytes)", "memory access", "bytes moved", "bytes moved"),
-    "activation_bytes": CostWords("Activations (bytes)", "activations", "bytes alive", "bytes alive"),
-}
+from search.objective.costs import BUILT_IN, Cost
+from search.objective.reward import Objective
 
 STATE_WORDS = {
     "complete": "complete",
@@ -47,7 +27,11 @@ _MAX_VALUE = 60
 
 def is_missing(value: Any) -> bool:
     """Whether a cell of the table is empty: None, NaN, or pandas' NA."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (value != value) is True
+    return (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, Real) and bool(value != value))
+    )
 
 
 def readable(value: float) -> str:
@@ -63,10 +47,16 @@ def readable(value: float) -> str:
     return f"{scaled:.{digits}f} {prefix}"
 
 
-def readable_cost(cost: str, value: float) -> str:
+def readable_number(cost: Cost, value: float) -> str:
+    """A cost without its unit: a count with its prefix, 1.23 M; any other with three significant digits, 0.52."""
+    if cost.is_count or is_missing(value):
+        return readable(value)
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
+def readable_cost(cost: Cost, value: float) -> str:
     """A cost with its unit: "1.23 M FLOPs", "0.52 ms"."""
-    number = f"{value:.3g}" if cost == "latency_ms" and not is_missing(value) else readable(value)
-    return f"{number} {COST_WORDS[cost].unit}"
+    return f"{readable_number(cost, value)} {cost.unit}"
 
 
 def percent(fraction: float) -> str:
@@ -87,19 +77,19 @@ def plain_value(value: Any) -> str:
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "…"
 
 
-def describe_objective(objective: Objective) -> str:
+def describe_objective(objective: Objective, costs: Mapping[str, Cost] = BUILT_IN) -> str:
     """One line: the reward, its targets, its exponents and its limits."""
     cost, target = objective.cost, objective.target
     if target is None:
         targets = "targets over the range of the space"
     elif isinstance(target, tuple):
-        targets = f"targets {readable(target[0])} to {readable(target[1])}"
+        targets = f"targets {readable_number(costs[cost], target[0])} to {readable_number(costs[cost], target[1])}"
     else:
-        targets = f"target {readable(target)}"
+        targets = f"target {readable_number(costs[cost], target)}"
     beta = "−∞" if objective.beta == -math.inf else f"{objective.beta:g}"
-    limits = [f"at most {readable_cost(name, limit)}" for name, limit in objective.limits.items()]
+    limits = [f"at most {readable_cost(costs[name], limit)}" for name, limit in objective.limits.items()]
     parts = [
-        f"MnasNet reward over {COST_WORDS[cost].unit}",
+        f"MnasNet reward over {costs[cost].unit}",
         targets,
         f"alpha {objective.alpha:g}, beta {beta}",
         *limits,

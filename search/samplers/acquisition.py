@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from search.objective import Objective, front_points
-from search.pareto import non_dominated
+from search.objective.pareto import non_dominated
+from search.objective.reward import Objective, front_points
 
 Array = NDArray[np.float64]
 

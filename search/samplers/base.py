@@ -20,13 +20,13 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from search import confirm
-from search.costs import Costs
-from search.objective import Objective
+from search.objective.costs import Costs
+from search.objective.reward import Objective
+from search.trials.reader import Reader, read_learnt
+from search.trials.trial import State, StoredTrial
 from spaces import Architecture, Candidate, Decision, InputError, SearchSpace
-from spaces.checks import is_number
 from spaces.space import Decisions
 from spaces.values import Choice, Float, Value
 
@@ -175,6 +175,7 @@ class SpaceSampler(BaseSampler, ABC):
         self._objective = objective
         self._costs = costs.with_error if isinstance(costs, Costs) else lambda architecture: (costs(architecture), 0.0)
         self._distributions = {decision.name: _distribution(decision) for decision in space.decisions}
+        self._reader = Reader()
         self._ended: dict[int, Result | None] = {}
         self._points: dict[tuple[tuple[str, Value], ...], Point] = {}
         self.__dict__.pop("_cost_names", None)
@@ -279,24 +280,24 @@ class SpaceSampler(BaseSampler, ABC):
         Trials that are no candidates of the space (edited by hand, of another space) are passed over.
         """
         past = Past(earlier=self._earlier)
-        learnt = study.user_attrs
-        learnt = {key: value for key, value in learnt.items() if key.startswith(confirm.PREFIX)}
-        for trial in study.get_trials(deepcopy=False):
-            if trial.number == number or {"infeasible", "duplicate_of"} & trial.user_attrs.keys():
+        learnt = read_learnt(study)
+        for trial in map(self._reader.read, study.get_trials(deepcopy=False)):
+            is_told = trial.is_original or not (trial.is_finished or trial.is_copy)
+            if trial.number == number or not is_told:
                 continue
-            if "outside" in trial.user_attrs:
-                accuracy, cost = (trial.user_attrs.get(name) for name in ("accuracy", self._objective.cost))
-                if trial.state is TrialState.COMPLETE and accuracy is not None and cost:
-                    past.outside.append((accuracy, cost))
+            if trial.outside:
+                cost = trial.costs.get(self._objective.cost)
+                if trial.state is State.COMPLETE and trial.accuracy is not None and cost:
+                    past.outside.append((trial.accuracy, cost))
                 continue
-            if trial.state.is_finished():
-                if trial.number not in self._ended:
-                    self._ended[trial.number] = self._read(trial)
-                result = self._ended[trial.number]
-            else:
+            if trial.number not in self._ended:
                 result = self._read(trial)
+                if trial.is_finished:
+                    self._ended[trial.number] = result
+            else:
+                result = self._ended[trial.number]
             if result is not None:
-                repeats = confirm.Confirmations.of(learnt, trial.user_attrs).known if learnt else []
+                repeats = learnt.confirmations_of(trial).known
                 past.results.append(replace(result, repeats=(*repeats,)) if repeats else result)
         return past
 
@@ -306,56 +307,40 @@ class SpaceSampler(BaseSampler, ABC):
         kept = {name: value for name, value in fixed.items() if known[name].contains(value)}
         return {name: value for name, value in self.space.complete(kept, rng).items() if name not in fixed}
 
-    def _read_point(self, trial: FrozenTrial) -> Point:
-        """A trial's candidate, priced as the trial was; assembled anew only where its attributes do not say enough.
+    def _read_point(self, trial: StoredTrial) -> Point:
+        """A trial's candidate, priced as the trial was; assembled anew only where a cost is not known of it.
 
         Raises:
             InputError: its parameters are no decisions of the space.
         """
-        known, digest = trial.user_attrs, trial.user_attrs.get("digest")
-        if not isinstance(digest, str) or not all(_is_cost(known.get(name)) for name in self._cost_names):
-            return self.point({name: trial.params[name] for name in self._distributions if name in trial.params})
+        known = trial.costs
+        if trial.digest is None or not all(known.get(name, 0) > 0 for name in self._cost_names):
+            names = [name for name in self._distributions if name in trial.decisions]
+            return self.point({name: trial.decisions[name] for name in names})
 
         def look_up(decision: Decision) -> Value:
-            if decision.name not in trial.params:
+            if decision.name not in trial.decisions:
                 raise InputError(f"trial {trial.number} has no value for '{decision.name}'")
-            return trial.params[decision.name]
+            return trial.decisions[decision.name]
 
         costs = {name: float(known[name]) for name in self._cost_names}
-        error: Any = known.get("latency_error")
-        return self._priced(self.space.decide(look_up), costs, float(error) if _is_cost(error) else 0.0, digest)
+        return self._priced(self.space.decide(look_up), costs, trial.latency_error or 0.0, trial.digest)
 
-    def _read(self, trial: FrozenTrial) -> Result | None:
+    def _read(self, trial: StoredTrial) -> Result | None:
         try:
             point = self._read_point(trial)
         except (InputError, TypeError):  # TypeError: a value that cannot even be looked up, such as a list
             return None
-        if not trial.state.is_finished():
+        if not trial.is_finished:
             return Result(trial.number, point, "pending")
-        curve = tuple(a for a in map(_accuracy, trial.user_attrs.get("curve", ())) if not math.isnan(a))
-        accuracy = _accuracy(trial.user_attrs.get("accuracy", trial.values[0] if _has_front(trial) else None))
-        if trial.state is TrialState.PRUNED and math.isnan(accuracy) and curve:
+        curve = tuple(accuracy for accuracy in trial.curve if not math.isnan(accuracy))
+        accuracy = trial.accuracy
+        if trial.state is State.STOPPED and accuracy is None and curve:
             accuracy = curve[-1]
-        ended = trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0
-        if math.isnan(accuracy) or trial.state is TrialState.FAIL:
+        ended = trial.ended.timestamp() if trial.ended else 0.0
+        if accuracy is None or trial.state is State.FAILED:
             return Result(trial.number, point, "failed", ended=ended)
-        state = "complete" if trial.state is TrialState.COMPLETE else "stopped"
-        return Result(trial.number, point, state, accuracy, curve, ended)
-
-
-def _is_cost(value: Any) -> bool:
-    return is_number(value) and 0 < value < math.inf
-
-
-def _has_front(trial: FrozenTrial) -> bool:
-    """Whether its values are accuracy and cost."""
-    return trial.values is not None and len(trial.values) == 2
-
-
-def _accuracy(value: Any) -> float:
-    """A number in [0, 1], or NaN."""
-    good = isinstance(value, int | float) and 0 <= value <= 1
-    return float(value) if good else math.nan
+        return Result(trial.number, point, trial.state.value, float(accuracy), curve, ended)
 
 
 def _distribution(decision: Decision) -> BaseDistribution:

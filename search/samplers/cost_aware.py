@@ -31,7 +31,7 @@ from search.samplers.base import Array, Earlier, Past, Point, Result, SpaceSampl
 from search.samplers.design import van_der_corput
 from search.samplers.pool import Pool
 from search.samplers.surrogate import Hyperparameters, Layout, Posterior, fit
-from search.threads import one_blas_thread
+from search.system.threads import one_blas_thread
 from spaces.space import Decisions
 
 MAX_FITTED = 160

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from search.objective import Objective
+from search.objective.reward import Objective
 from search.samplers.base import Array, CostFunction, Past, Result, SpaceSampler
 from search.samplers.design import van_der_corput
 from spaces import Decision, SearchSpace

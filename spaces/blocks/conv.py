@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import SymmetricPad2d, activate, conv_norm_act
+from spaces.blocks.ops import SymmetricPad2d, activate, check_repeated, conv_norm_act
 from spaces.operation import Operations
 from spaces.sizes import Pair, Size, strided, window_size
 
@@ -261,6 +261,7 @@ class LocalResponseNorm(nn.Module):
     ) -> None:
         super().__init__()
         _check_plain("local_response_norm", in_channels, out_channels, stride)
+        check_repeated("window", window)  # PyTorch pads the channels by it
         self.window, self.alpha, self.beta, self.bias = window, alpha, beta, bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -268,8 +269,9 @@ class LocalResponseNorm(nn.Module):
         return F.local_response_norm(x, self.window, self.alpha * self.window, self.beta, self.bias)
 
     @staticmethod
-    def operations(in_channels: int, out_channels: int, stride: int, size: Size) -> Operations:
+    def operations(in_channels: int, out_channels: int, stride: int, size: Size, *, window: int) -> Operations:
         """No multiply-adds, no parameters."""
+        check_repeated("window", window)
         ops = Operations(in_channels, size)
         ops.elementwise("local_response_norm", ops.input, fixed="a channel is divided by a sum over its neighbours")
         return ops

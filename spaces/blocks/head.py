@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import activate
+from spaces.blocks.ops import activate, check_repeated
 from spaces.operation import Map, Operations
 from spaces.sizes import Size
+
+MAX_BINS = 160**2
+"""The most pooled values of one channel; VGG's head pools 7 x 7."""
 
 POOLS = ("avg", "max", "pyramid")
 
@@ -124,6 +127,7 @@ class Head(nn.Module):
     def _check(
         features: int, out_channels: int, stride: int, pool: str | None, hidden: Sequence[int], linear: bool
     ) -> None:
+        check_repeated("number of hidden layers", len(hidden))
         if out_channels < 1:
             raise ValueError(f"a head needs at least one class, not {out_channels}")
         if stride != 1:
@@ -158,6 +162,8 @@ class Head(nn.Module):
         linear: bool,
     ) -> Operations:
         """One multiply-add a weight, once per image."""
+        check_repeated("number of hidden layers", len(hidden))
+        _bins(pool, pool_size, levels)
         ops = Operations(in_channels, size)
         x: Map = ops.input
         if pool == "pyramid" or (pool is not None and pool_size > 1):
@@ -185,9 +191,12 @@ class Head(nn.Module):
 
 def _bins(pool: str | None, pool_size: int, levels: Sequence[int]) -> int:
     """Pooled values of one channel."""
-    if pool == "pyramid":
-        return sum(level * level for level in levels)
-    return 1 if pool is None else pool_size * pool_size
+    if pool is None:
+        return 1
+    sides = levels if pool == "pyramid" else [pool_size]
+    bins = sum(side * side for side in sides)
+    check_repeated("number of pooled bins", bins, MAX_BINS)
+    return bins
 
 
 def _make_pool(pool: str | None, pool_size: int, levels: Sequence[int]) -> nn.Module:

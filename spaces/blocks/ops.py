@@ -10,6 +10,19 @@ from torch import Tensor, nn
 
 from spaces.sizes import Pair, as_pair, conv_padding
 
+MAX_REPEATED = 200
+"""The most times that a block repeats something inside it, such as stacked layers."""
+
+
+def check_repeated(name: str, times: int, most: int = MAX_REPEATED) -> None:
+    """Refuses an option that would make a block of more parts than any code goes through in seconds.
+
+    Raises:
+        ValueError: `times` exceeds `most`.
+    """
+    if times > most:
+        raise ValueError(f"{name} {times:,} is too large; {most:,} is the most")
+
 
 def make_divisible(value: float, divisor: int = 8) -> int:
     """Nearest positive multiple of `divisor` (half rounds up) that does not fall below 0.9 of `value`.

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spaces.blocks.ops import ChannelShuffle, conv_norm_act, make_divisible
+from spaces.blocks.ops import ChannelShuffle, check_repeated, conv_norm_act, make_divisible
 from spaces.operation import Map, Operations
 from spaces.sizes import Pair, Size
 
@@ -25,8 +25,9 @@ def group_counts(groups: int | Sequence[int], depth: int) -> list[int]:
     """Groups of each stacked layer, from one number for all or one a layer.
 
     Raises:
-        ValueError: there is no layer, a list has another length, or the last layer has a single group.
+        ValueError: there is no layer, or too many, a list has another length, or the last layer has a single group.
     """
+    check_repeated("depth", depth)
     counts = [groups] * depth if isinstance(groups, int) else list(groups)
     if depth < 1 or len(counts) != depth:
         raise ValueError(f"depth {depth} needs one number of groups a layer, not {len(counts)}")

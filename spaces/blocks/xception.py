@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from spaces.blocks.ops import activate, conv2d, conv_norm_act
+from spaces.blocks.ops import activate, check_repeated, conv2d, conv_norm_act
 from spaces.operation import Map, Operations
 from spaces.sizes import Pair, Size, strided
 
@@ -137,6 +137,7 @@ def conv_widths(in_channels: int, out_channels: int, convs: int, widen: str) -> 
         raise ValueError(f"unknown widen '{widen}'; valid: first, last")
     if convs < 1:
         raise ValueError(f"a unit has at least 1 separable convolution, not {convs}")
+    check_repeated("convs", convs)
     inner = out_channels if widen == "first" else in_channels
     widths = [in_channels, *[inner] * (convs - 1), out_channels]
     return list(pairwise(widths))

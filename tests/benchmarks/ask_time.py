@@ -22,10 +22,10 @@ from optuna.trial import FrozenTrial, create_trial
 from problems import chain
 from rivals import distributions
 
-from search.objective import Objective
+from search.objective.reward import Objective
 from search.samplers import make_sampler
-from search.study import Outcome, Study
-from search.threads import one_blas_thread
+from search.study.study import Outcome, Study
+from search.system.threads import one_blas_thread
 from spaces import cost, costs, memory
 
 GOALS_S = {100: 0.5, 1_000: 1.0, 10_000: 2.0}
@@ -42,14 +42,18 @@ def past_trials(count: int) -> list[FrozenTrial]:
         candidate = problem.space.random(rng)
         curve, total = problem.curve(candidate), cost(candidate.architecture)
         accuracy = float(np.clip(curve[-1] + rng.normal(0, 0.005), 0, 1))
-        attributes = {"digest": candidate.architecture.digest, "flops": total.flops, "params": total.params}
-        attributes |= {"accuracy": accuracy, "curve": list(curve), "epochs": len(curve), "seconds": 1.0}
+        decided = {
+            "digest": candidate.architecture.digest,
+            "architecture": candidate.architecture.to_dict(),
+            "costs": {"flops": total.flops, "params": total.params},
+        }
+        result = {"accuracy": accuracy, "curve": list(curve), "epochs": len(curve), "seconds": 1.0}
         trials.append(
             create_trial(
                 params=candidate.decisions,
                 distributions={name: known[name] for name in candidate.decisions},
                 values=[accuracy, total.flops],
-                user_attrs=attributes,
+                user_attrs={"decided": decided, "result": result},
             )
         )
     return trials

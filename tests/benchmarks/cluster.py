@@ -31,13 +31,13 @@ from search.backends import make_backend, set_up_ray
 from search.backends.base import Backend, BackendSettings, Event, Finished, Job, evaluate
 from search.backends.processes import make_context
 from search.data import load
-from search.driver import explore
-from search.leases import PostgresLeases
-from search.objective import Objective
-from search.outcome import Outcome
+from search.evaluation.outcome import Outcome
+from search.objective.reward import Objective
 from search.samplers import make_sampler
-from search.storage import open_database, open_storage
-from search.study import Study
+from search.study.driver import explore
+from search.study.study import Study
+from search.trials.leases import PostgresLeases
+from search.trials.storage import open_database, open_storage
 from spaces import SearchSpace
 from tests.search.backends.test_local import make_job
 

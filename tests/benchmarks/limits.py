@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from problems import Problem
 from scipy.linalg import cho_solve
 
-from search.costs import Costs
-from search.objective import Objective
-from search.pareto import Front
+from search.objective.costs import Costs
+from search.objective.pareto import Front
+from search.objective.reward import Objective
 from search.samplers.acquisition import Incumbents, accuracy_of, log_error
 from search.samplers.cost_aware import CostAwareSampler
 from search.samplers.surrogate import Posterior, fit

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume
+from search.objective.pareto import hypervolume
+from search.objective.reward import front_points, reference_point
+from search.trials.reader import read_trials
+from search.trials.trial import State
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,8 +48,8 @@ def share(folder: Path, sampler: str, seed: int) -> float:
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / name / 'study.db'}")
     low, high = study.user_attrs["reference"]["cost_range"]["flops"]
     reference = reference_point(high, study.user_attrs["reference"]["chance"])
-    done = [t.user_attrs for t in study.get_trials(states=[optuna.trial.TrialState.COMPLETE])]
-    points = front_points([a["accuracy"] for a in done], [a["flops"] for a in done], low)
+    done = [trial for trial in read_trials(study) if trial.state is State.COMPLETE]
+    points = front_points([trial.accuracy or 0.0 for trial in done], [trial.costs["flops"] for trial in done], low)
     whole = (reference[0] - np.log(low)) * (1 + reference[1])
     return hypervolume(points, reference) / float(whole)
 

@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import optuna
 
+from search.trials.reader import read_trials
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -57,10 +59,10 @@ def measure(trials: int, workers: int, overrides: list[str]) -> Figures:
             sys.exit(f"{' '.join(command)} ended with status {process.returncode}")
         database = Path(folder) / "results" / "main_job" / "study.db"
         study = optuna.load_study(study_name="main_job", storage=f"sqlite:///{database}")
-        done = [trial for trial in study.trials if "duplicate_of" not in trial.user_attrs and trial.datetime_complete]
-        first = min(trial.datetime_start for trial in done if trial.datetime_start)
-        last = max(trial.datetime_complete for trial in done if trial.datetime_complete)
-        trained_s = sum(trial.user_attrs.get("seconds", 0) for trial in done)
+        done = [trial for trial in read_trials(study) if not trial.is_copy and trial.ended]
+        first = min(trial.started for trial in done if trial.started)
+        last = max(trial.ended for trial in done if trial.ended)
+        trained_s = sum(trial.seconds or 0 for trial in done)
         rival = [sys.executable, str(ROOT / "tests/benchmarks/plain_optuna.py"), str(database), "main_job", str(trials)]
         start = time.perf_counter()
         said = subprocess.run(rival, env=environment(), check=True, capture_output=True, text=True).stdout
@@ -70,7 +72,7 @@ def measure(trials: int, workers: int, overrides: list[str]) -> Figures:
         (first - began).total_seconds(),
         trained_s / (workers * (last - first).total_seconds()),
         rival_s,
-        statistics.mean(trial.user_attrs["accuracy"] for trial in done if "accuracy" in trial.user_attrs),
+        statistics.mean(trial.accuracy for trial in done if trial.accuracy is not None),
         float(said),
         driver_mb,
         worker_mb,

@@ -23,12 +23,12 @@ from optuna.visualization import plot_pareto_front
 from playwright.sync_api import Browser, Page
 from werkzeug.serving import make_server
 
-from search.live import Studies, make_app
+from search.reporting.dashboard import Studies, make_app
 from search.reporting.page import write_page
 from search.reporting.record import Record
 from search.reporting.tables import completed
-from tests.search.live.test_app import go_on, start_study
 from tests.search.reporting.browsing import DESKTOP, chart, chromium
+from tests.search.reporting.dashboard.test_app import go_on, start_study
 from tests.search.reporting.fake import fake_record
 
 REPEATS = 5

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from search.data import load
+from search.trials.reader import read_trials
 from spaces import build, cost, decode
 
 
@@ -27,8 +28,8 @@ def read_jobs(database: str, study: str, trials: int) -> tuple[list[dict[str, An
     """The architectures that a study has trained, and its config."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     done = optuna.load_study(study_name=study, storage=f"sqlite:///{database}")
-    originals = [t for t in done.trials if t.state.is_finished() and "duplicate_of" not in t.user_attrs]
-    return [t.user_attrs["architecture"] for t in originals][:trials], done.user_attrs["config"]
+    originals = [trial for trial in read_trials(done) if trial.is_original]
+    return [dict(trial.architecture or {}) for trial in originals][:trials], done.user_attrs["config"]
 
 
 def read_images(config: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:

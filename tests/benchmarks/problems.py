@@ -19,9 +19,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from search.founding import NUM_REFERENCE
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume, non_dominated
+from search.objective.pareto import hypervolume, non_dominated
+from search.objective.reward import front_points, reference_point
+from search.study.founding import NUM_REFERENCE
 from spaces import Candidate, SearchSpace, cost
 from spaces.costs import layer_costs
 
@@ -65,7 +65,7 @@ class Problem:
         return hypervolume(self.points(self.front), self.reference)
 
     def points(self, pairs: Array) -> Array:
-        """(n, 2) multiply-adds and accuracies as points for `search.pareto`, as a study measures them."""
+        """(n, 2) multiply-adds and accuracies as points for `search.objective.pareto`, as a study measures them."""
         return front_points(pairs[:, 1], pairs[:, 0], self.cost_range[0])
 
     def oracle(self, shares: tuple[float, ...], max_points: int = 1_000) -> list[int]:

@@ -38,9 +38,9 @@ from limits import Limits
 from problems import TABLES, Problem, problem
 from rivals import METHODS
 
-from search.fidelity import Curve, Fidelity, Full, Halving
-from search.objective import Objective
-from search.pareto import Front
+from search.objective.pareto import Front
+from search.objective.reward import Objective
+from search.samplers.fidelity import Curve, Fidelity, Full, Halving
 from spaces import cost
 
 SHARES = (0.90, 0.95, 0.99)

@@ -23,10 +23,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 from optuna.trial import Trial
 from problems import Problem
 
-from search.objective import Objective
-from search.pareto import non_dominated
+from search.objective.pareto import non_dominated
+from search.objective.reward import Objective
 from search.samplers import make_sampler
-from search.study import Outcome, Study
+from search.study.study import Outcome, Study
 from spaces import Candidate, Decision, SearchSpace
 from spaces.values import Choice, Float, Value
 

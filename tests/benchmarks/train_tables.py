@@ -28,10 +28,10 @@ import yaml
 from problems import TABLES
 
 from search.config import CONF
-from search.costs import Costs
 from search.data import Data, load
+from search.evaluation.training import Diverged, train
+from search.objective.costs import Costs
 from search.samplers.pool import enumerate_decisions
-from search.training import Diverged, train
 from spaces import Candidate, SearchSpace, build
 
 

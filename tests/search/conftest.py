@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.study import Outcome, Proposal
+from search.study.study import Outcome, Proposal
 from spaces import SearchSpace
 
 SMALL: dict[str, Any] = {

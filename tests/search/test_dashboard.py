@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from search import dashboard
-from tests.search.live.test_app import start_study
+from tests.search.reporting.dashboard.test_app import start_study
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from search.latency.table import Table
-from search.session import command
+from search.run.session import command
 from spaces import SearchSpace, decode, network
 from spaces.reference import read_yaml
 from tests.search.latency.fake import fill

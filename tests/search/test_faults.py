@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage import open_study
+from search.trials.reader import read_trial
+from search.trials.storage import open_study
 from spaces import InputError
 
 from .postgres import Server
@@ -196,7 +197,7 @@ class Tally:
         """Checks the finished study, and prints the figures."""
         self.note(0)
         originals = [t for t in self.trials() if "duplicate_of" not in t.user_attrs]
-        duplicated = len(originals) - len({t.user_attrs["digest"] for t in originals})
+        duplicated = len(originals) - len({read_trial(t).digest for t in originals})
         print(
             f"{what}: faults injected {self.faults}, trials {len(originals)}, trials lost {self.lost}, duplicated {duplicated}"
         )

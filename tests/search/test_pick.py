@@ -12,16 +12,19 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
 import search
 from search import pick
-from search.objective import Objective
-from search.outcome import Outcome
+from search.evaluation.outcome import Outcome
+from search.objective.reward import Objective
+from search.reporting.figures import FIGURES
+from search.reporting.stored_study import StoredStudy
 from search.reporting.tables import completed
-from search.storage import DATABASE, open_database
-from search.stored import FIGURES, StoredStudy
-from search.study import Study
+from search.study.study import Study
+from search.trials.reader import read_trial
+from search.trials.storage import DATABASE, open_database
 from spaces import SearchSpace, cost, decode
 from spaces.architecture import digest_of
 from spaces.reference import read_yaml
@@ -140,7 +143,7 @@ def test_by_reward_weighs_cost_against_accuracy(
         (["study=dune"], "did you mean 'done'?"),
         (["study=done", "max_params=0"], "max_params=0: must be a number above 0"),
         (["study=done", "max_flops=few"], "max_flops=few: must be a number above 0"),
-        (["study=done", "max_latency_ms=2"], "known are flops, params, activation_bytes"),
+        (["study=done", "max_latency_ms=2"], "known are flops, params, memory_access, activation_bytes, size_bytes"),
         (["study=done", "objective.target=1e5"], "objective.target=100000.0: counts with by=reward alone"),
         (["study=done", "by=size"], "by: there is no order 'size'"),
         (["study=done", "by=reward", "objective.cost=latency_ms"], "knows no latency_ms"),
@@ -212,10 +215,10 @@ def test_networks_that_no_longer_build_are_passed_over_and_said(
     for trial in storage.get_all_trials(storage.get_study_id_from_name("done")):
         if trial.number in (broken, changed):
             # written past the storage, as code of another time might have: a finished trial cannot be changed through it
-            description = dict(trial.user_attrs["architecture"])
+            description = dict(read_trial(trial).architecture or {})
             key = "block" if trial.number == broken else "channels"
             layers = [{**description["layers"][0], key: "gone" if key == "block" else 40}, *description["layers"][1:]]
-            rewrite(folder / DATABASE, trial._trial_id, {**description, "layers": layers})
+            rewrite(folder / DATABASE, trial, {**description, "layers": layers})
     assert run(monkeypatch, "study=done") == 0
     out = " ".join(capsys.readouterr().out.split())
     assert f"trial {broken}: layers.0" in out
@@ -225,12 +228,12 @@ def test_networks_that_no_longer_build_are_passed_over_and_said(
     assert picked(folder / "pick.yaml") == done.trials.loc[good]["digest"]
 
 
-def rewrite(database: Path, trial_id: int, description: dict[str, Any]) -> None:
-    values = {"architecture": description, "digest": digest_of(description)}
+def rewrite(database: Path, trial: FrozenTrial, description: dict[str, Any]) -> None:
+    decided = {**trial.user_attrs["decided"], "architecture": description, "digest": digest_of(description)}
     with closing(sqlite3.connect(database)) as connection, connection:
-        connection.executemany(
-            "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = ?",
-            [(json.dumps(value), trial_id, key) for key, value in values.items()],
+        connection.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = 'decided'",
+            (json.dumps(decided), trial._trial_id),
         )
 
 
@@ -251,7 +254,7 @@ def test_a_study_is_read_from_python(done: StoredStudy, folder: Path) -> None:
         done.front("latency_ms")
     with pytest.raises(ValueError, match="did you mean 'done'"):
         search.load_study("dune")
-    for name in FIGURES:
+    for name in (*FIGURES, "options"):
         decision = "layers.0.kernel_size" if name == "options" else None
         figure = done.figure(name, decision=decision)
         assert isinstance(figure, go.Figure)

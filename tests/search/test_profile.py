@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from search import profile
-from search.config import compose, run_command
+from search.config import ProfileSettings, compose, run_command
 from search.latency import profiler
 from search.latency.table import Table
 from search.reporting.layers import Profile
@@ -18,11 +18,14 @@ from spaces import cost, network, networks
 
 def chosen(*arguments: str):
     [config] = compose(arguments, "profile")
-    return profile.chosen_network(config)[1]
+    settings = ProfileSettings.from_mapping(config)
+    return profile.chosen_network(settings.architecture, settings.network, settings.choices.get("network"))[1]
 
 
 def command(*arguments: str) -> int:
-    return run_command(profile.profile, dict, description="", config_name="profile", argv=arguments)
+    return run_command(
+        profile.run_profile, ProfileSettings.from_mapping, description="", config_name="profile", argv=arguments
+    )
 
 
 def test_every_network_is_the_librarys() -> None:
@@ -141,7 +144,8 @@ def test_rows_are_the_layers_in_order() -> None:
         (["network=mobilenet_v2", "format=xml"], "there is no format 'xml'"),
         (["architecture=nowhere.yaml"], "nowhere.yaml: there is no such file"),
         (["network=mobilenet_v2", "architecture=nowhere.yaml"], "both given"),
-        (["architecture=[7]"], "must be the path of a YAML file"),
+        (["architecture=[7]"], "[7]: there is no such file"),
+        (["-m", "architecture=[7]"], "must be the path of a YAML file"),
         (["space=shuffle_agg"], "takes a device"),
         (["space=shuffle_agg", "device=torch", "budget_s=soon"], "budget_s='soon': must be a number of seconds"),
         (["space=shuffle_agg", "device=torch", "network=vgg11"], "both given"),

@@ -12,10 +12,10 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from search import report
-from search.objective import Objective
-from search.outcome import Outcome
-from search.storage import DATABASE, open_database
-from search.study import Study
+from search.evaluation.outcome import Outcome
+from search.objective.reward import Objective
+from search.study.study import Study
+from search.trials.storage import DATABASE, open_database
 from spaces import SearchSpace, decode
 from spaces.reference import read_yaml
 from tests.search.conftest import instant_outcome
@@ -129,3 +129,48 @@ def test_a_study_of_another_program_is_refused(
     optuna.create_study(study_name="half", storage=open_database(folder / DATABASE))
     assert run_report(monkeypatch, "study=half") == 2
     assert "was not made by search.run" in capsys.readouterr().err
+
+
+def test_one_confirming_training_says_nothing_of_the_spread(
+    folder: Path, small_space: SearchSpace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = open_study(folder, small_space, trials=6)
+    while (proposal := study.ask()) is not None:
+        study.tell(proposal.number, instant_outcome(proposal))
+    (first, *_) = study.to_confirm([5])
+    study.confirm(first[0].number, 5, Outcome("complete", 0.5, None, 1, 0.0, (0.5,)))
+    assert run_report(monkeypatch, "study=half") == 0
+    trials = pd.read_csv(folder / "trials.csv", index_col="number")
+    row = trials.loc[first[0].number]
+    assert (row["accuracy_mean"], row["confirmations"]) == (0.5, 1)
+    assert trials["accuracy_std"].isna().all()
+    page = (folder / "pareto.html").read_text()
+    assert "± nan" not in page.lower()
+    assert "±\u00a0nan" not in page.lower()
+    assert "nan%" not in capsys.readouterr().out
+
+
+def test_a_renamed_folder_is_reported_by_its_new_name(
+    folder: Path, small_space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(folder, small_space, trials=2)
+    while (proposal := study.ask()) is not None:
+        study.tell(proposal.number, instant_outcome(proposal))
+    folder.rename(folder.with_name("whole"))
+    assert run_report(monkeypatch, "study=whole") == 0
+    assert len(pd.read_csv(folder.with_name("whole") / "trials.csv")) >= 2
+
+
+def test_cells_that_a_spreadsheet_would_run_are_texts(
+    folder: Path, small_space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(folder, small_space, trials=4)
+    for name in ("=HYPERLINK(1)", "+1+cmd", "@SUM(A1)", "\t=1"):
+        proposal = study.ask()
+        assert proposal is not None
+        study.tell(proposal.number, Outcome("failed", failure=name))
+    assert run_report(monkeypatch, "study=half") == 0
+    cells = pd.read_csv(folder / "trials.csv")["failure"].dropna()
+    assert sorted(cell for cell in cells if not cell.startswith("flops")) == sorted(
+        ["'=HYPERLINK(1)", "'+1+cmd", "'@SUM(A1)", "'\t=1"]
+    )

@@ -22,10 +22,11 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from search.records import read_record
 from search.reporting.figures import gather_effort
-from search.session import command
-from search.storage import DATABASE, open_study
+from search.reporting.reading import read_record
+from search.run.session import command
+from search.trials.reader import read_trials
+from search.trials.storage import DATABASE, open_study
 from spaces import SearchSpace, build, cost, decode
 from spaces.reference import read_yaml
 
@@ -123,6 +124,8 @@ def test_a_search_leaves_everything_it_promises_and_resumes(home: Path) -> None:
     out = run(home, *QUICK, "trials=4", "workers=2")
     folder = home / "results" / "quick"
     assert "4/4 done" in out
+    assert "10 classes, with their training and validation images: 0: 48, 1: 49" in out
+    assert "Search: 200 training and 287 validation images of 10 classes, 8x8 pixels, grey; 2 workers on " in out
     assert not [*folder.glob("study.db-*")]  # the file is whole by itself, and may be copied
     assert "The front" in out
     assert "python -m search.run" in out
@@ -194,7 +197,7 @@ def test_a_killed_driver_loses_no_finished_trial(home: Path) -> None:
     originals = [t for t in study.trials if "duplicate_of" not in t.user_attrs]
     assert {number: finished(folder)[number] for number in known} == known
     assert [t.state for t in originals] == [TrialState.COMPLETE] * trials
-    assert len({t.user_attrs["digest"] for t in originals}) == trials
+    assert len({t.digest for t in read_trials(study) if not t.is_copy}) == trials
 
 
 def test_halving_and_confirming_survive_their_driver(home: Path) -> None:
@@ -233,7 +236,7 @@ def test_halving_and_confirming_survive_their_driver(home: Path) -> None:
     assert all(sorted(seeds) == [1, 2] for seeds in confirmed(folder).values())
     assert "means of trainings under other seeds" in out
     study = open_study(folder, None, "quick")
-    assert all(len(t.user_attrs["curve"]) == t.user_attrs["epochs"] for t in study.trials)
+    assert all(len(t.curve) == t.epochs for t in read_trials(study))
 
 
 def test_networks_come_first_and_earlier_studies_inform(home: Path) -> None:
@@ -319,7 +322,7 @@ def test_ctrl_c_before_the_first_trial_ends_without_a_traceback(home: Path) -> N
 
 def test_the_command_is_there_before_anything_heavy_is_imported() -> None:
     """So that the workers' server starts at once, and Ctrl-C is heard."""
-    check = "import search.run, sys; assert not {'torch', 'optuna', 'spaces'} & set(sys.modules)"
+    check = "import search.run.__main__, sys; assert not {'torch', 'optuna', 'spaces'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
@@ -337,7 +340,9 @@ def test_a_killed_driver_leaves_no_worker_and_no_files_behind(home: Path, monkey
 def test_lines_come_as_the_search_goes(home: Path) -> None:
     process = start(home, *QUICK, "train.epochs=30", "trials=30", "workers=1")
     assert process.stdout is not None
-    assert "complete: accuracy" in process.stdout.readline()
+    beginning = [process.stdout.readline() for _ in range(3)]
+    assert beginning[1].startswith("Search: ")
+    assert "complete: accuracy" in beginning[2]
     assert count(home / "results" / "quick", TrialState.COMPLETE) < 30  # and not all at once, when it ends
     process.kill()
     process.communicate()

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from search import checkpoint
-from search.storage import open_storage, storage_reason
+from search.evaluation import checkpoint
+from search.trials.refusals import storage_reason
+from search.trials.storage import open_storage
 from spaces import InputError
 from spaces.reference import read_yaml
 

@@ -22,10 +22,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from search import export, train
+from search.config import compose
 from search.data import load, load_test
-from search.onnx_file import OnnxFile
+from search.evaluation.trained_folder import read_record, take
+from search.latency.onnx_file import OnnxFile
 from search.report import network_file
-from search.trained import read_record, take
 from spaces import BLOCKS, build, decode
 from spaces.reference import read_yaml
 
@@ -393,3 +394,15 @@ def test_what_cannot_be_exported_is_said(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "trained" / "net-digits" / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("left_out", [["resolution"], ["resolution", "in_channels", "num_classes"]])
+@pytest.mark.parametrize("arguments", [["--config-dir", "own", "network=mine"], ["architecture=own/network/mine.yaml"]])
+def test_what_a_network_leaves_to_the_data_is_the_datas(home: Path, arguments: list[str], left_out: list[str]) -> None:
+    (home / "own" / "network").mkdir(parents=True)
+    description = {key: value for key, value in SMALL.items() if key not in left_out}
+    (home / "own" / "network" / "mine.yaml").write_text(yaml.safe_dump(description))
+    [config] = compose([*arguments, "data=digits"], "train")
+    name, architecture = train.read_network(config, load(config["data"]))
+    assert name == "mine"
+    assert (architecture.in_channels, architecture.num_classes, architecture.resolution) == (1, 10, (8, 8))

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 import spaces
 from spaces import Cost
-from spaces.costs import count_accesses
-from tests.spaces.blocks.contract import count, make
+from tests.spaces.blocks.contract import count, count_accesses, make
 
 
 @cache

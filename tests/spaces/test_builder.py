@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spaces import build, decode
+from spaces import build, cost, decode
 from spaces.errors import InputError
 
 IMAGE = {"in_channels": 3, "num_classes": 10, "resolution": 16}
@@ -67,4 +67,13 @@ def test_the_same_seed_builds_the_same_network():
 def test_what_a_block_refuses_is_an_error_of_the_user():
     architecture = decode({**IMAGE, "layers": [conv(8, activation="rleu")]}, "mine.yaml")
     with pytest.raises(InputError, match=r"^mine.yaml: layers.0 \(conv\): unknown activation 'rleu'"):
+        build(architecture)
+
+
+def test_more_parameters_than_memory_holds_are_priced_and_not_built():
+    architecture = decode({**IMAGE, "layers": [conv(2**20), conv(2**20, kernel_size=1)]}, "mine.yaml")
+    assert cost(architecture).params > 2**40
+    with pytest.raises(
+        InputError, match=r"the network has 1,099,\d{3},\d{3},\d{3} parameters; 1,073,741,824 are the most"
+    ):
         build(architecture)

@@ -8,6 +8,7 @@ from torch import nn
 
 from spaces import Cost, SearchSpace, build, cost, decode, layer_costs, operations, size_bytes
 from spaces.blocks import BLOCKS, protocol
+from spaces.costs import build_block
 from spaces.errors import InputError
 from spaces.operation import Convolution, Elementwise, Linear, Norm, Pool
 from spaces.width_map import width_map
@@ -151,3 +152,26 @@ def test_the_example_of_a_block_that_states_operations(monkeypatch):
     module = build(network)[0]
     assert layer_costs(network)[0] == count(module, 3, (8, 8))
     check_axes(width_map(layer, (8, 8)), module)
+
+
+class Silent(Mixer):
+    """A user's block whose errors say nothing."""
+
+    def forward(self, x):
+        raise AssertionError
+
+
+def test_an_error_that_says_nothing_is_told_by_its_type_and_line(monkeypatch):
+    monkeypatch.setitem(BLOCKS, "silent", Silent)
+    with pytest.raises(InputError, match=r"AssertionError \(.*test_costs.py, line \d+\)$"):
+        layer_costs(decode(describe({"block": "silent", "channels": 4})))
+
+
+def test_a_built_block_that_says_nothing_is_told_too(monkeypatch):
+    def refuse(*arguments, **options):
+        raise ValueError
+
+    monkeypatch.setitem(BLOCKS, "silent", type("Silent", (Mixer,), {"__init__": refuse}))
+    layer = decode(describe({"block": "silent", "channels": 4})).layers[0]
+    with pytest.raises(InputError, match=r"ValueError \(.*test_costs.py, line \d+\)$"):
+        build_block(layer, (9, 7))

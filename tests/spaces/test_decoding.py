@@ -229,7 +229,40 @@ MISTAKES = [
     (describe(conv(8), channel_divisor=0), ["channel_divisor must be a whole number", "0"]),
     (describe(conv({"choice": [8, 16]})), ["layers.0.channels is open", "only a search space"]),
     (describe(conv(8), width_multiplier={"float": [0.5, 1]}), ["width_multiplier is open"]),
+    # more than can be written out, or than any network has
+    (describe(conv(8, repeat=10**9)), ["layers.0.repeat", "1000000000"]),
+    (describe(conv(8, repeat=10**6)), ["layers.0: repeat 1,000,000", "3,000"]),
+    (describe(conv(8), *[conv(8)] * 3000), ["layers.3000: repeat 1", "3,000"]),
+    (describe(conv(8, repeat=10), depth_multiplier=1e6), ["layers.0: repeat 10,000,000", "3,000"]),
+    (describe(conv(10**9)), ["layers.0.channels: 1000000000", "1,048,576"]),
+    (describe(conv(1e300)), ["layers.0.channels: 1e+300"]),
+    (describe(conv(10**5), width_multiplier=1e5), ["layers.0: more channels", "1,048,576"]),
+    (
+        describe(conv(8), *[{"block": "concat", "inputs": [-1, -1]}] * 60, conv(8, groups=4)),
+        ["layers.18: more channels"],
+    ),
+    (
+        describe(conv(8, groups=1009), conv(8, groups=1013), width_multiplier=2.0, channel_divisor=1021),
+        ["layers.0", "1009"],
+    ),
+    (describe(conv(8, kernel_size=99999999999999999999)), ["layers.0.kernel_size", "64 bits"]),
+    (describe(conv(8, kernel_size=float("nan"))), ["layers.0.kernel_size: nan"]),
+    (describe(conv(8, kernel_size=float("inf"))), ["layers.0.kernel_size: inf"]),
+    (describe(conv(8, kernel_size=True)), ["layers.0: kernel_size", "is a number", "True"]),
+    (describe(conv(8, group_size=True)), ["layers.0: group_size", "is a number", "True"]),
+    (describe(conv(8, norm=1)), ["layers.0: norm", "true or false", "1"]),
+    (describe(conv(8, bias=3)), ["layers.0: bias", "true or false", "3"]),
+    (describe(conv(8), resolution=10**9), ["resolution: 1000000000"]),
+    (describe(conv(8), resolution_multiplier=1e5), ["resolution 3200000x3200000", "65,536"]),
 ]
+
+
+def test_many_ways_to_a_map_are_asked_once():
+    """Each of 50 pairs of layers reads the one before it twice: 2^50 ways lead from the last to the first."""
+    layers = [conv(8)]
+    for _ in range(50):
+        layers += [{"block": "concat", "inputs": [-1, -1], "channels": 16}, conv(8)]
+    assert len(decode(describe(*layers, conv(8, groups=4))).layers) == 103
 
 
 @pytest.mark.parametrize(("description", "words"), MISTAKES)
@@ -252,6 +285,14 @@ def test_one_clear_error_for_each_mistake(description, words):
         (describe(conv(8, activation=["relu"])), ["layers.0 (conv)"]),
         (describe(conv(8, kernel_size="three")), ["layers.0 (conv)"]),
         (describe(conv(8), head={"pool": "mean"}), ["head (head)", "unknown pool 'mean'", "avg"]),
+        (describe(conv(8), head={"pool_size": 10**5}), ["head (head)", "pooled bins", "25,600"]),
+        (describe(conv(8), head={"hidden": [8] * 1000}), ["head (head)", "hidden layers 1,000", "200"]),
+        (describe(conv(8, kernel_size=[True, 3])), ["layers.0 (conv)", "[True, 3]"]),
+        (
+            describe({"block": "xception", "channels": 8, "convs": 10**5}),
+            ["layers.0 (xception)", "convs 100,000", "200"],
+        ),
+        (describe(conv(8), {"block": "local_response_norm", "window": 10**6}), ["layers.1", "window 1,000,000"]),
         (
             describe(conv(8, name="a"), conv(8, stride=2), {"block": "concat", "inputs": ["a", -1]}),
             ["layers.2 (concat)", "32x32, 16x16"],

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import spaces
 from spaces import Architecture, Layer
 from spaces.blocks.ops import SymmetricPad2d
-from spaces.memory import activation_bytes, held_values, layer_memory, memory_access
+from spaces.memory import activation_bytes, held_values, layer_memory, memory_access, traced
 from spaces.operation import Operations
 
 
@@ -186,3 +187,42 @@ def test_what_a_users_block_moves_is_counted_whether_or_not_it_states_operations
     for block in (Doubled, Stated):
         monkeypatch.setitem(spaces.BLOCKS, "doubled", block)
         assert memory_access(one("doubled", 6, 6), 1) == _accesses_when_run(one("doubled", 6, 6))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.ConvTranspose2d(4, 6, 2, 2),
+        nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1, groups=2),
+        nn.ConvTranspose2d(4, 6, (3, 5), (2, 3), (1, 2), dilation=(2, 1)),
+        nn.Sequential(nn.Flatten(2), nn.ConvTranspose1d(4, 6, 3, 2)),
+        nn.Sequential(nn.Unflatten(1, (4, 1)), nn.ConvTranspose3d(4, 6, 2, 2)),
+    ],
+)
+def test_transposed_convolutions_make_the_maps_that_pytorch_makes(module: nn.Module) -> None:
+    image = torch.randn(1, 4, 5, 7)
+    made, weights = module(image).numel(), sum(p.numel() for p in module.parameters() if p.dim() > 1)
+    memory = traced(module.to("meta"), [image.to("meta")])
+    assert (memory.accesses, memory.peak) == (image.numel() + made + weights, image.numel() + made)
+
+
+class Upsampled(nn.Module):
+    """A user's block with a transposed convolution, called by keyword, and a convolution that is no layer."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(in_channels, in_channels, 2, 2, bias=False)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(self.up(input=x), self.weight, stride=2)
+
+
+def test_a_users_block_may_compute_in_any_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(spaces.BLOCKS, "upsampled", Upsampled)
+    architecture = one("upsampled", 3, 5)
+    body = spaces.layer_costs(architecture)[0]
+    assert body[:3] == (64 * 9 * 4 + 64 * 60, 36 + 60, (8, 8))
+    moved = (64 * 3 + 256 * 3 + 36) + (256 * 3 + 64 * 5 + 60)
+    assert memory_access(architecture, 1) == moved + 5 + 10 + 50
+    assert held_values(architecture)[0] == 256 * 3 + 64 * 5

@@ -46,7 +46,11 @@ COUNTS = [
     ("squeezenet1_0", {}, 1_248_424, 818_924_576, "torchvision"),
     ("squeezenet1_1", {}, 1_235_496, 349_151_936, "torchvision"),
     ("squeezenext_23", {}, 717_280, 277_999_808, "authors"),
+    # the authors' first unit projects a map whose shape stays: 2,361,728 and 742,070,464 (the paper's 749 M)
+    ("squeezenext_23", {"width_multiplier": 2.0}, 2_361_728 - 4_224, 742_070_464 - 12_390_400, "own"),
     ("squeezenext_23_v5", {}, 930_016, 224_916_480, "authors"),
+    # and here 3,222,912 and 702,592,000 (the paper's 703 M)
+    ("squeezenext_23_v5", {"width_multiplier": 2.0}, 3_222_912 - 4_224, 702_592_000 - 12_845_056, "own"),
     ("mobilenet_v1", {}, 4_231_976, 568_740_352, "pytorchcv"),
     ("mobilenet_v1", {"width_multiplier": 0.25}, 470_072, 41_030_272, "pytorchcv"),
     ("mobilenet_v2", {}, 3_504_872, 300_774_272, "torchvision"),
@@ -114,6 +118,27 @@ def test_counts(name, overrides, params, flops, source):
     cost = spaces.cost(architecture)
     assert (cost.params, cost.flops) == (params, flops)
     assert spaces.layer_costs(architecture) == count_layers(architecture)
+
+
+# the millions of parameters that the paper prints, tables 1 to 3
+@pytest.mark.parametrize(
+    ("name", "multiplier", "millions"),
+    [
+        ("squeezenext_23", 1.0, 0.7),
+        ("squeezenext_23", 1.5, 1.4),
+        ("squeezenext_23", 2.0, 2.4),
+        ("squeezenext_23_v5", 1.0, 0.9),
+        ("squeezenext_23_v5", 2.0, 3.2),
+    ],
+)
+def test_wide_squeezenext_has_the_papers_parameters(name, multiplier, millions):
+    assert round(spaces.cost(spaces.network(name, width_multiplier=multiplier)).params / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", ["squeezenext_23", "squeezenext_23_g", "squeezenext_23_v5"])
+def test_the_multiplier_leaves_squeezenexts_stem_and_last_convolution(name):
+    layers = spaces.network(name, width_multiplier=2.0).layers
+    assert (layers[0].out_channels, layers[-2].out_channels) == (64, 128)
 
 
 @pytest.mark.parametrize("name", spaces.networks())

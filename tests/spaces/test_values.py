@@ -59,6 +59,7 @@ def test_the_three_forms(written, parsed):
         ({"int": [False, True]}, ["int takes two whole numbers"]),
         ({"int": [1, 8], "log": True}, ["unknown key 'log' beside int"]),
         ({"float": ["a", 1]}, ["float takes two numbers"]),
+        ({"choice": [*range(1001)]}, ["choice has 1,001 options", "1,000"]),
         ({"float": [0, math.inf]}, ["float takes two numbers", "inf"]),
         ({"float": [0, 1], "log": True}, ["a log range must stay above zero", "[0, 1]"]),
         ({"float": [1, 2], "log": "yes"}, ["log must be true or false", "yes"]),

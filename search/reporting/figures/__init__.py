@@ -25,10 +25,12 @@ from search.reporting.figures.progress import (
     gather_effort,
     gather_hypervolume,
 )
+from search.reporting.figures.study import FIGURES, StudyFigures
 from search.reporting.figures.theme import DARK, LIGHT, Theme
 
 __all__ = [
     "DARK",
+    "FIGURES",
     "LIGHT",
     "ComparisonInfo",
     "CurvesInfo",
@@ -38,6 +40,7 @@ __all__ = [
     "ImportanceInfo",
     "OptionsInfo",
     "ParallelInfo",
+    "StudyFigures",
     "Theme",
     "draw_bands",
     "draw_curves",

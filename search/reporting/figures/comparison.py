@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume, hypervolume_curve
+from search.objective.costs import Cost
+from search.objective.pareto import hypervolume, hypervolume_curve
+from search.objective.reward import front_points, reference_point
 from search.reporting.figures.front import Points, cost_axis, gather_front, with_room
 from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure, plain
 from search.reporting.record import Record, evaluated
@@ -46,6 +47,8 @@ class ComparisonInfo(NamedTuple):
     """All that is shown of several studies."""
 
     cost: str
+    words: Cost
+    """How the cost is written."""
     reference: tuple[float, float, float]
     """What the hypervolumes share: costs below the first count as it, costs above the second and accuracies below the third count
     for nothing."""
@@ -84,7 +87,7 @@ def gather_comparison(records: Sequence[Record]) -> ComparisonInfo:
     for i, record in enumerate(records):
         groups.setdefault(_without_seed(record), []).append(i)
     bands = [_band([records[i] for i in group], [curves[i] for i in group]) for group in groups.values()]
-    return ComparisonInfo(cost, (low, high, chance), studies, bands)
+    return ComparisonInfo(cost, records[0].info.traded, (low, high, chance), studies, bands)
 
 
 def _without_seed(record: Record) -> str:
@@ -140,7 +143,7 @@ def draw_fronts(info: ComparisonInfo, theme: Theme = LIGHT) -> go.Figure:
     return figure(
         theme,
         traces,
-        cost_axis(info.cost, *with_room(everything)),
+        cost_axis(info.cost, info.words, *with_room(everything)),
         {"title": "Accuracy", "tickformat": "~%"},
         legend={"traceorder": "normal"},
     )

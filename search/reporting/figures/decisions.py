@@ -11,14 +11,15 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume, non_dominated
+from search.objective.costs import Cost
+from search.objective.pareto import hypervolume, non_dominated
+from search.objective.reward import front_points, reference_point
 from search.reporting.figures.front import cost_axis, with_room
 from search.reporting.figures.theme import DASHES, LIGHT, SYMBOLS, Theme, figure, plain
 from search.reporting.networks import gather_traits
 from search.reporting.record import Record
 from search.reporting.tables import completed, decision_columns, floats, front, judged, of_space
-from search.reporting.text import COST_WORDS, is_missing, plain_value, readable_cost
+from search.reporting.text import is_missing, plain_value, readable_number
 from spaces.checks import is_number
 
 LEAST_TRIALS = 10
@@ -210,6 +211,8 @@ class OptionsInfo(NamedTuple):
     """The decision, or the trait that networks have or have not."""
     is_trait: bool
     cost: str
+    words: Cost
+    """How the cost is written."""
     options: list[Option]
 
 
@@ -219,13 +222,13 @@ def gather_options(record: Record, cost: str = "flops") -> list[OptionsInfo]:
     Numbers with many values are put into ranges of about equally many trials.
     """
     trials = of_space(completed(record.trials[record.trials["accuracy"].notna() & record.trials[cost].notna()]))
-    split = _Splitter(trials, record, cost)
+    split, words = _Splitter(trials, record, cost), record.info.costs[cost]
     gathered = []
     for trait, has in gather_traits(record).items():
         labels = [_with_or_without(trait, has.get(digest)) for digest in trials["digest"]]
-        gathered.append(OptionsInfo(trait, True, cost, split(labels)))
+        gathered.append(OptionsInfo(trait, True, cost, words, split(labels)))
     for name in decision_columns(trials):
-        gathered.append(OptionsInfo(name, False, cost, split(option_labels(trials[name].tolist()))))
+        gathered.append(OptionsInfo(name, False, cost, words, split(option_labels(trials[name].tolist()))))
     return [info for info in gathered if len(info.options) > 1]
 
 
@@ -293,8 +296,8 @@ def draw_options(info: OptionsInfo, theme: Theme = LIGHT) -> go.Figure:
     traces = []
     for i, option in enumerate(info.options):
         colour = theme.series[i % len(theme.series)]
-        unit = readable_cost(info.cost, 0).partition(" ")[2]
-        text = f"<b>{plain(option.label)}</b><br>Trial %{{customdata}}: accuracy %{{y:.2%}}<br>%{{x:.3~s}} {unit}"
+        number = "%{x:.3~s}" if info.words.is_count else "%{x:.3~g}"
+        text = f"<b>{plain(option.label)}</b><br>Trial %{{customdata}}: accuracy %{{y:.2%}}<br>{number} {plain(info.words.unit)}"
         traces.append(
             {
                 "type": "scatter",
@@ -317,7 +320,7 @@ def draw_options(info: OptionsInfo, theme: Theme = LIGHT) -> go.Figure:
     return figure(
         theme,
         traces,
-        cost_axis(info.cost, low, high),
+        cost_axis(info.cost, info.words, low, high),
         {"title": "Accuracy", "tickformat": "~%"},
         title={"text": plain(info.decision)},
         legend={"traceorder": "normal"},
@@ -356,7 +359,7 @@ def gather_parallel(record: Record, importance: ImportanceInfo, cost: str = "flo
     ranked = [importance.decisions[i] for i in np.argsort(-best, kind="stable")] or decision_columns(trials)
     names = [name for name in ranked if _is_telling(trials[name])][:_MAX_AXES]
     accuracies = judged(trials).tolist()
-    axes = [_cost_axis_of(trials, cost)] if len(trials) else []
+    axes = [_cost_axis_of(trials, cost, record.info.costs[cost])] if len(trials) else []
     axes += [_decision_axis(name, trials[name].tolist()) for name in names]
     axes += [Axis("accuracy", accuracies, [])] if len(trials) else []
     return ParallelInfo([int(n) for n in trials["number"]], accuracies, axes)
@@ -367,12 +370,12 @@ def _is_telling(cells: "pd.Series[Any]") -> bool:
     return cells.map(_text).nunique() > 1 and cells.notna().mean() >= 1 / 3
 
 
-def _cost_axis_of(trials: pd.DataFrame, cost: str) -> Axis:
+def _cost_axis_of(trials: pd.DataFrame, cost: str, words: Cost) -> Axis:
     logs = np.log10(floats(trials, cost))
     low, high = float(logs.min()), float(logs.max())
     places = np.linspace(low, high, 5) if high > low else [low]
-    ticks = [(float(place), readable_cost(cost, 10**place).rpartition(" ")[0]) for place in places]
-    return Axis(COST_WORDS[cost].label.partition(" (")[0], logs.tolist(), ticks)
+    ticks = [(float(place), readable_number(words, 10**place)) for place in places]
+    return Axis(words.label.partition(" (")[0], logs.tolist(), ticks)
 
 
 def _decision_axis(name: str, cells: Sequence[Any]) -> Axis:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from search.objective.costs import Cost
 from search.reporting.figures.theme import LIGHT, Theme, figure, joined, plain, scatter
 from search.reporting.record import KINDS, Record, kinds_of, reference_names
-from search.reporting.tables import decision_columns, floats, front, judged, known_costs
-from search.reporting.text import COST_WORDS, decision_lines, duration, is_missing, percent, readable, readable_cost
+from search.reporting.tables import decision_columns, floats, front, judged, known_costs, spread_of
+from search.reporting.text import decision_lines, duration, is_missing, percent, readable_cost, readable_number
 
 KIND_WORDS = {
     "front": "on the front",
@@ -48,6 +49,8 @@ class FrontInfo(NamedTuple):
     name: str
     """The study's name, unescaped."""
     cost: str
+    words: Cost
+    """How the cost is written."""
     front: Points
     """Costs rising."""
     dominated: Points
@@ -83,6 +86,7 @@ def gather_front(record: Record, cost: str = "flops", *, hover: bool = True) -> 
     return FrontInfo(
         record.info.name,
         cost,
+        record.info.costs[cost],
         **points,
         reference=referenced,
         reference_names=[names[n] for n in referenced.numbers],
@@ -98,7 +102,8 @@ def _measured(members: pd.DataFrame) -> list[float | None]:
 
 def _points(rows: pd.DataFrame, record: Record, cost: str, kind: str, hover: bool) -> Points:
     decisions = decision_columns(rows)
-    costs = known_costs(record.trials)
+    words = record.info.costs
+    costs = {name: words[name] for name in known_costs(record.trials, words)}
     told = rows.to_dict("records") if hover else []
     texts = [_hover(row, costs, decisions, KIND_WORDS.get(kind, kind)) for row in told]
     numbers, values = [int(number) for number in rows["number"]], floats(rows, cost).tolist()
@@ -108,14 +113,14 @@ def _points(rows: pd.DataFrame, record: Record, cost: str, kind: str, hover: boo
     return Points(numbers, values, judged(rows).tolist(), texts, spreads)
 
 
-def _hover(row: Mapping[Any, Any], known: list[str], decisions: list[str], kind: str) -> str:
+def _hover(row: Mapping[Any, Any], known: Mapping[str, Cost], decisions: list[str], kind: str) -> str:
     """One trial's metrics and decisions as lines of HTML."""
-    costs = [readable_cost(name, row[name]) for name in known if not is_missing(row[name])]
+    costs = [readable_cost(cost, row[name]) for name, cost in known.items() if not is_missing(row[name])]
     effort = [] if is_missing(row["epochs"]) else [f"{int(row['epochs'])} epoch{'s' * (row['epochs'] != 1)}"]
     effort += [] if is_missing(row["seconds"]) else [duration(row["seconds"])]
     result = [] if is_missing(row["accuracy"]) else [f"accuracy {percent(row['accuracy'])}"]
     if not is_missing(row.get("accuracy_mean")):
-        spread = f"{percent(row['accuracy_mean'])} ± {percent(row['accuracy_std'])}"
+        spread = f"{percent(row['accuracy_mean'])}{spread_of(row)}"
         result.append(f"under {int(row['confirmations'])} other seed{'s' * (row['confirmations'] != 1)} {spread}")
     result += [] if is_missing(row["reward"]) else [f"reward {row['reward']:.3f}"]
     reason = "" if is_missing(row["failure"]) else f"{row['failure']}"[:200]
@@ -167,7 +172,7 @@ def draw_front(info: FrontInfo, theme: Theme = LIGHT) -> go.Figure:
     return figure(
         theme,
         [*traces, _references(info, theme)],
-        cost_axis(info.cost, *cost_range(info)),
+        cost_axis(info.cost, info.words, *cost_range(info)),
         {"title": "Accuracy", "tickformat": "~%", "range": accuracy_range(info)},
         title={"text": escape(info.name)},
         yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
@@ -288,16 +293,15 @@ def _name_places(info: FrontInfo) -> list[str]:
     return places
 
 
-def cost_axis(cost: str, low: float, high: float) -> dict[str, Any]:
+def cost_axis(cost: str, words: Cost, low: float, high: float) -> dict[str, Any]:
     """A log axis over a cost's range, with labels at 1, 2 and 5 where they have the room."""
     spread = math.log10(high / low)
     # Plotly's own choice labels all of 1 to 9, one upon another; far or near it is right.
     ticks = {"dtick": "D2"} if 0.7 < spread < 3.5 else {}
-    label = COST_WORDS[cost].label
     return {
-        "title": f"{label}, predicted" if cost == "latency_ms" else label,
+        "title": f"{plain(words.label)}, predicted" if cost == "latency_ms" else plain(words.label),
         "type": "log",
-        "tickformat": "~g" if cost == "latency_ms" else "~s",  # thousandths of milliseconds would be "m" too
+        "tickformat": "~s" if words.is_count else "~g",  # thousandths of milliseconds would be "m" too
         "range": [math.log10(low), math.log10(high)],
         **ticks,
     }
@@ -342,11 +346,12 @@ def _by_height(info: FrontInfo) -> tuple[list[float], list[float]]:
 def figure_summary(info: FrontInfo) -> str:
     """The chart in one sentence, for those who cannot see it."""
     if not info.front.numbers:
-        return f"Accuracy against {COST_WORDS[info.cost].label}: no trial is complete yet."
+        return f"Accuracy against {info.words.label}: no trial is complete yet."
     first, last = info.front, len(info.front.numbers) - 1
+    least, most = (readable_number(info.words, first.costs[i]) for i in (0, last))
     return (
-        f"Accuracy against {COST_WORDS[info.cost].label}: a front of {last + 1} from "
-        f"{percent(first.accuracies[0])} at {readable(first.costs[0])} to {percent(first.accuracies[last])} at "
-        f"{readable(first.costs[last])}; {len(info.dominated.numbers)} dominated, {len(info.stopped.numbers)} stopped "
+        f"Accuracy against {info.words.label}: a front of {last + 1} from "
+        f"{percent(first.accuracies[0])} at {least} to {percent(first.accuracies[last])} at "
+        f"{most}; {len(info.dominated.numbers)} dominated, {len(info.stopped.numbers)} stopped "
         f"early, {len(info.failed.numbers)} failed."
     )

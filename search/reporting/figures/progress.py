@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from search.objective import front_points, reference_point
-from search.pareto import hypervolume_curve
+from search.objective.pareto import hypervolume_curve
+from search.objective.reward import front_points, reference_point
 from search.reporting.figures.front import KIND_WORDS
 from search.reporting.figures.theme import LIGHT, Theme, figure, joined, scatter
 from search.reporting.record import Record, active_seconds, evaluated, kinds_of

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.backends import local
 from search.backends.base import BackendSettings, EpochDone, Event, Finished, Job, Lost, evaluate
 from search.backends.local import MAX_FALSE_STARTS, LocalBackend
 from search.data import Data, load
@@ -232,3 +233,28 @@ def test_settings_that_no_backend_has(config: dict[str, Any], words: str) -> Non
     with pytest.raises(InputError) as error:
         BackendSettings.from_config(config)
     assert words in str(error.value)
+
+
+def wait_for_ever(backend: LocalBackend) -> None:
+    for _ in range(100):
+        backend.wait(0.5)
+
+
+HANGS_IN_WORKERS = """
+import multiprocessing, time
+if multiprocessing.parent_process() is not None:
+    time.sleep(10_000)
+"""
+
+
+def test_a_module_that_hangs_in_the_workers_is_told(
+    data: Data, module_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (module_path / "hangs_in_workers.py").write_text(HANGS_IN_WORKERS)
+    monkeypatch.setattr(local, "START_S", 2.0)
+    backend = LocalBackend(1, data, ["hangs_in_workers"], "cpu", timeout_s=1)
+    try:
+        with pytest.raises(InputError, match=r"has not begun within 2 s; imports=\[hangs_in_workers\]"):
+            wait_for_ever(backend)
+    finally:
+        backend.close()

@@ -67,9 +67,23 @@ class Exported(nn.Module):
         return x.erfc() if torch.jit.is_tracing() else x.relu()
 
 
+class MixedTypes(nn.Module):
+    """Adds whole numbers, which ONNX does not convert by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(5)
+
+
+class OneMean(nn.Module):
+    """Averages everything, where the operator has no dimensions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean()
+
+
 def test_what_is_not_translated_is_left_to_the_exporter(tmp_path: Path) -> None:
     x = torch.randn(1, 4, 5, 5)
-    for module in (nn.Softplus(), Overwriting(), Exported()):
+    for module in (nn.Softplus(), Overwriting(), Exported(), MixedTypes(), OneMean()):
         with pytest.raises(UntraceableError):
             trace(module, [x])
     _, found = optimised(export(nn.Softplus(), [(1, 4, 5, 5)], torch.float32), tmp_path, [x])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.objective import Objective
+from search.objective.reward import Objective
 from search.reporting.record import Record
 from search.reporting.tables import StudyInfo, trials_frame
 from spaces import cost, load_space

@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from search.reporting.progress import Ended, Progress, Status, status_line, trial_line
+from search.reporting.progress import Progress, status_line, trial_line
+from search.study.progress import Ended, Status
 
 
 class Clock:

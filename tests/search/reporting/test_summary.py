@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from search.objective import Objective
+from search.objective.reward import Objective
 from search.reporting.summary import one_line, print_summary, telling_decisions
 from search.reporting.tables import front, trials_frame, write_tables
 from search.reporting.text import percent, readable

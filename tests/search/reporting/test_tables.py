@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.reporting.files import replace_file
 from search.reporting.tables import (
     TRIAL_COLUMNS,
     best_trial,
@@ -21,6 +20,7 @@ from search.reporting.tables import (
     trials_frame,
     write_tables,
 )
+from search.system.files import replace_file
 from tests.search.reporting.fake import INFO, fake_trials
 
 ROWS = [
@@ -119,7 +119,7 @@ def test_whole_numbers_stay_whole_beside_empty_cells(trials: pd.DataFrame, tmp_p
     write_tables(trials, tmp_path, ["flops"])
     lines = (tmp_path / "trials.csv").read_text().splitlines()
     assert lines[0].startswith("number,state,accuracy,accuracy_top5,flops,params,latency_ms,latency_error,")
-    assert lines[6] == "5,complete,0.8,,200,9,,,,,,,,,0,,,1,"
+    assert lines[6] == "5,complete,0.8,,200,9,,,,,,,,,,0,,,1,"
 
 
 def test_the_front_read_back_is_the_front_of_what_is_read_back(tmp_path: Path) -> None:

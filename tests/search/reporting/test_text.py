@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from search.objective import Objective
+from search.objective.reward import Objective
 from search.reporting.text import decision_lines, describe_objective, duration, group_decisions, percent, readable
 
 

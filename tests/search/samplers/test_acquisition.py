@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.objective import Objective, front_points, reference_point
-from search.pareto import hypervolume
+from search.objective.pareto import hypervolume
+from search.objective.reward import Objective, front_points, reference_point
 from search.samplers.acquisition import OFFSET, Incumbents, accuracy_of, log_error, put
 
 ACCURACY = np.array([0.55, 0.7, 0.68, 0.9])

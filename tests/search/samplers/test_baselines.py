@@ -6,13 +6,13 @@ import numpy as np
 import optuna
 import pytest
 
-from search.costs import Costs
-from search.objective import Objective
+from search.objective.costs import Costs
+from search.objective.reward import Objective
 from search.samplers import SpaceSampler
 from search.samplers.base import Past, Result
 from search.samplers.evolution import RegularizedEvolution
 from search.samplers.reinforce import Reinforce
-from search.study import Outcome, Study
+from search.study.study import Outcome, Study
 from spaces import SearchSpace
 
 

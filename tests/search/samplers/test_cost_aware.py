@@ -12,13 +12,14 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState, create_trial
 
-from search.costs import Costs
-from search.objective import Objective, front_points, reference_point
-from search.pareto import hypervolume
+from search.objective.costs import Costs
+from search.objective.pareto import hypervolume
+from search.objective.reward import Objective, front_points, reference_point
 from search.samplers.acquisition import accuracy_of
 from search.samplers.base import Past, Result
 from search.samplers.cost_aware import CostAwareSampler
-from search.study import Outcome, Proposal, Study
+from search.study.study import Outcome, Proposal, Study
+from search.trials.reader import read_trials
 from spaces import Architecture, SearchSpace, cost
 from tests.search.conftest import instant_outcome
 
@@ -191,16 +192,13 @@ def test_trials_are_known_by_what_is_stored_of_them(small_space: SearchSpace) ->
     study = study_of(small_space, trials=9)
     finish(study, lambda proposal: 0.5 + proposal.costs["flops"] / 1e7)
     whole, bare = CostAwareSampler(seed=0), CostAwareSampler(seed=0)
-    for sampler in (whole, bare):
-        sampler.bind(small_space, study.objective, lambda architecture: {"flops": cost(architecture).flops})
-    edited = optuna.create_study(directions=["maximize", "minimize"])
-    for trial in study.optuna_study.trials:
-        trial.user_attrs = {"accuracy": trial.user_attrs["accuracy"], "flops": "many"}
-        edited.add_trial(trial)
-    stored, assembled = whole.past(study.optuna_study, -1), bare.past(edited, -1)
+    whole.bind(small_space, study.objective, lambda architecture: {"flops": cost(architecture).flops})
+    # one cost more than was known when they were trained: their networks are assembled to price them
+    bare.bind(small_space, study.objective, lambda architecture: {"flops": cost(architecture).flops, "own": 1.0})
+    stored, assembled = whole.past(study.optuna_study, -1), bare.past(study.optuna_study, -1)
     assert len(stored.results) == len(assembled.results) == 9
     for one, other in zip(stored.results, assembled.results, strict=True):
-        assert one.point.costs == other.point.costs
+        assert other.point.costs == {**one.point.costs, "own": 1.0}
         assert one.point.decisions == other.point.decisions
         assert stored.knows(other.point)
         assert assembled.knows(one.point)
@@ -235,7 +233,7 @@ def test_a_small_space_is_searched_to_its_end_without_a_duplicate() -> None:
     study = study_of(space, trials=10)
     finish(study, lambda proposal: 0.5 + proposal.costs["flops"] / 1e6)
     assert study.num_done == 6
-    digests = [t.user_attrs["digest"] for t in study.optuna_study.trials[:6]]
+    digests = [trial.digest for trial in read_trials(study.optuna_study)[:6]]
     assert len(set(digests)) == 6
     assert study.stopped_early is not None
 
@@ -315,9 +313,9 @@ def test_other_seeds_teach_the_surrogate_how_noisy_a_training_is(
     while (proposal := study.ask()) is not None:
         study.tell(proposal.number, instant_outcome(proposal))
     before = sampler._model(sampler.past(study.optuna_study, -1)).posterior
-    for trial in study.optuna_study.trials[:6]:
+    for trial in read_trials(study.optuna_study)[:6]:
         for seed in (1, 2, 3):
-            accuracy = float(np.clip(trial.user_attrs["accuracy"] + rng.normal(0, 1) * luck, 0, 1))
+            accuracy = float(np.clip((trial.accuracy or 0.0) + rng.normal(0, 1) * luck, 0, 1))
             study.confirm(trial.number, seed, Outcome("complete", accuracy))
     past = sampler.past(study.optuna_study, -1)
     assert [len(result.accuracies) for result in past.results] == [4] * 6 + [1] * 8

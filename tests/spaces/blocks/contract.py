@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from spaces import Cost, Layer, Size
 from spaces.architecture import freeze
 from spaces.blocks import BLOCKS, block_of
+from spaces.blocks.ops import SymmetricPad2d
 from spaces.blocks.protocol import output_size
-from spaces.costs import count_accesses
 from spaces.operation import Operation, sum_of
 from spaces.width_map import WidthMap, width_map
 
@@ -45,6 +45,29 @@ def price(name: str, in_channels: Any, out_channels: int, stride: int, size: Any
     """What the block of that name states that it costs."""
     operations = list_operations(name, in_channels, out_channels, stride, size, **options)
     return sum_of(operations, output_size(operations, size))
+
+
+def count_accesses(module: nn.Module) -> list[int]:
+    """A list that fills with the values each convolution and linear layer moves when the module runs."""
+    accesses: list[int] = []
+    unpadded: list[int] = []
+
+    def note_pad(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        unpadded.append(inputs[0].numel())
+
+    def note(
+        layer: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
+    ) -> None:
+        assert isinstance(layer.weight, torch.Tensor)
+        read = unpadded.pop() if unpadded else [*inputs, *named.values()][0].numel()
+        accesses.append(read + output.numel() + layer.weight.numel())
+
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            part.register_forward_hook(note, with_kwargs=True)
+        elif isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
+            part[0].register_forward_pre_hook(note_pad)
+    return accesses
 
 
 def count(module: nn.Module, in_channels: Any, size: Any) -> Cost:

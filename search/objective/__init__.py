@@ -1,0 +1,1 @@
+"""The objective: MnasNet's reward, hard limits, costs, fronts and hypervolume."""

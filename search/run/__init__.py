@@ -1,0 +1,1 @@
+"""`python -m search.run`: one search, from its config to its closing words."""

@@ -1,0 +1,1 @@
+"""One search: ask, tell, resume."""

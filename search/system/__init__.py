@@ -1,0 +1,1 @@
+"""The machine underneath: files, signals, threads, secrets, a user's own modules."""

@@ -1,0 +1,17 @@
+"""The names under which a trial and its study keep what is known; only the reader and the writer use them."""
+
+DECIDED = "decided"
+"""What is known when a trial's candidate is decided: digests, architecture, decisions, costs."""
+RESULT = "result"
+"""What is known at a trial's end: accuracy, curve, metrics, failure."""
+DRIVER = "driver"
+DUPLICATE_OF = "duplicate_of"
+INFEASIBLE = "infeasible"
+NAME = "name"
+ENQUEUED = "enqueued"
+OUTSIDE = "outside"
+
+CONFIRMED = "confirmed:"
+"""A study's attribute of this beginning holds the confirmations of one candidate, whose digest follows."""
+MEASURED = "measured:"
+"""A study's attribute of this beginning holds the latency of one network, measured end to end; its digest follows."""
