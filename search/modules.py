@@ -13,7 +13,8 @@ from search.latency.calls import CONTAINERS, Part, Trace, made_whole, run_once
 from search.latency.device import Device
 from search.reporting.layers import LayerRow, Profile
 from spaces.errors import InputError
-from spaces.memory import FLOAT32, tensors_in
+from spaces.memory import FLOAT32
+from spaces.tracing import tensors_in
 
 
 def profile_module(

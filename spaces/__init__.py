@@ -2,12 +2,13 @@
 
 from spaces.architecture import Architecture, Layer
 from spaces.blocks import BLOCKS
-from spaces.blocks.ops import Cost, Size
 from spaces.builder import build
-from spaces.costs import cost, layer_costs
+from spaces.costs import cost, layer_costs, operations, size_bytes
 from spaces.decoding import decode
 from spaces.errors import InputError
+from spaces.operation import Cost
 from spaces.reference import load_space, network, networks, published
+from spaces.sizes import Size
 from spaces.space import Candidate, Decision, SearchSpace
 
 __all__ = [
@@ -27,5 +28,7 @@ __all__ = [
     "load_space",
     "network",
     "networks",
+    "operations",
     "published",
+    "size_bytes",
 ]

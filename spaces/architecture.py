@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from spaces.blocks.ops import Size
+from spaces.sizes import Size
 
 Options = tuple[tuple[str, Any], ...]
 """Sorted (name, value) pairs; frozen values; what equals the block's default is left out."""
@@ -31,8 +31,25 @@ class Layer:
     where: str = field(default="", compare=False)
     """The file and the key it was written in, for errors; no part of what it is."""
 
+    _hash: int = field(init=False, repr=False, compare=False)
+
     def __str__(self) -> str:
         return f"{self.where} ({self.block})" if self.where else self.block
+
+    def __post_init__(self) -> None:
+        """Keeps the hash: prices are remembered by layer, and many architectures share one."""
+        object.__setattr__(self, "_hash", hash(self._decided))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> Any:
+        """Made anew from its fields: another process hashes texts otherwise."""
+        return Layer, (*self._decided, self.where)
+
+    @property
+    def _decided(self) -> tuple[Any, ...]:
+        return self.block, self.in_channels, self.out_channels, self.stride, self.options, self.inputs
 
     @cached_property
     def keywords(self) -> dict[str, Any]:

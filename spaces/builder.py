@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spaces.architecture import Architecture
-from spaces.blocks.ops import Size
-from spaces.costs import build_block, input_sizes, layer_costs
+from spaces.costs import build_block, walk
 from spaces.errors import InputError
 
 MAX_PARAMS = 2**30
@@ -23,15 +22,11 @@ def build(architecture: Architecture) -> nn.Module:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel, or there are too many parameters to build.
     """
-    costs = layer_costs(architecture)
-    params = sum(cost.params for cost in costs)
+    steps = list(walk(architecture))
+    params = sum(cost.params for _, _, cost in steps)
     if params > MAX_PARAMS:
         raise InputError(f"the network has {params:,} parameters; {MAX_PARAMS:,} are the most that can be built")
-    sizes: list[Size] = [architecture.resolution]
-    blocks = []
-    for position, (layer, layer_cost) in enumerate(zip(architecture.layers, costs, strict=True)):
-        blocks.append(build_block(layer, input_sizes(layer, position, sizes)))
-        sizes.append(layer_cost.size)
+    blocks = [build_block(layer, size) for layer, size, _ in steps]
     inputs = [layer.inputs for layer in architecture.layers]
     if all(sources == (-1,) for sources in inputs):
         return nn.Sequential(*blocks)

@@ -1,22 +1,47 @@
 """What an architecture costs, exactly, before anything is built or trained.
 
-Costs are sums over blocks. A built-in block states its own in closed form; a user's block that states none is counted once by
+Costs are sums over the operations that blocks state (`spaces/operation.py`). A user's block that states none is counted once by
 PyTorch on the meta device (about 5 ms) and remembered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.architecture import Architecture, Layer
-from spaces.blocks import BLOCKS
-from spaces.blocks.ops import Convolution, Cost, Size, SymmetricPad2d, beside, noting_convolutions
+from spaces.blocks import block_of
+from spaces.blocks.protocol import Block, output_size
 from spaces.errors import BLOCK_ERRORS, InputError, reason
+from spaces.operation import Cost, Operation, sum_of
+from spaces.tracing import Recorder
+
+Step = tuple[Layer, Any, Cost]
+"""A layer, (height, width) of what it reads (a tuple of them where it reads several), and its cost."""
+
+
+def walk(architecture: Architecture) -> Iterator[Step]:
+    """The layers in order, each with the size of what it reads and its cost.
+
+    Raises:
+        InputError: a stride or a kernel leaves a side below one pixel.
+    """
+    sizes = [architecture.resolution]
+    for layer in architecture.layers:
+        inputs = layer.inputs
+        size: Any = sizes[inputs[0]] if len(inputs) == 1 else tuple([sizes[i] for i in inputs])
+        try:
+            layer_cost = _layer_cost(block_of(layer.block), layer, size)
+        except BLOCK_ERRORS as error:
+            height, width = architecture.resolution
+            raise InputError(f"{layer} of a {height}x{width} image: {reason(error)}") from error
+        yield layer, size, layer_cost
+        sizes.append(layer_cost.size)
 
 
 def cost(architecture: Architecture) -> Cost:
@@ -25,8 +50,14 @@ def cost(architecture: Architecture) -> Cost:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    costs = layer_costs(architecture)
-    return beside(costs, costs[-1].size if costs else architecture.resolution)
+    flops = params = accesses = 0
+    size = architecture.resolution
+    for _, _, layer_cost in walk(architecture):
+        layer_flops, layer_params, size, layer_accesses = layer_cost
+        flops += layer_flops
+        params += layer_params
+        accesses += layer_accesses
+    return Cost(flops, params, size, accesses)
 
 
 def layer_costs(architecture: Architecture) -> list[Cost]:
@@ -35,31 +66,35 @@ def layer_costs(architecture: Architecture) -> list[Cost]:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    sizes = [architecture.resolution]
-    costs = []
-    for position, layer in enumerate(architecture.layers):
-        try:
-            block: Any = BLOCKS[layer.block]
-            layer_cost = _layer_cost(block, layer, input_sizes(layer, position, sizes))
-        except BLOCK_ERRORS as error:
-            height, width = architecture.resolution
-            raise InputError(f"{layer} of a {height}x{width} image: {reason(error)}") from error
-        costs.append(layer_cost)
-        sizes.append(layer_cost.size)
-    return costs
+    return [layer_cost for _, _, layer_cost in walk(architecture)]
 
 
-def input_sizes(layer: Layer, position: int, sizes: list[Size]) -> Any:
-    """(height, width) of what the layer at `position` reads, a tuple of them where it reads several.
+def size_bytes(architecture: Architecture, bits: int = 32) -> int:
+    """Bytes of all parameters, `bits` each; running statistics are no parameters.
+
+    Raises:
+        InputError: a stride or a kernel leaves a side below one pixel.
+    """
+    return -(-cost(architecture).params * bits // 8)
+
+
+def operations(architecture: Architecture) -> list[Sequence[Operation] | None]:
+    """What each layer computes, in order; None for a user's block that does not state it.
+
+    Raises:
+        InputError: a stride or a kernel leaves a side below one pixel.
+    """
+    return [layer_operations(layer, size) for layer, size, _ in walk(architecture)]
+
+
+def layer_operations(layer: Layer, size: Any) -> Sequence[Operation] | None:
+    """What one layer computes, None if its block does not state it; whatever its block raises passes.
 
     Args:
         layer: the layer.
-        position: its index in the architecture.
-        sizes: of all maps before it: the image's, then each layer's output.
+        size: as in `Step`.
     """
-    if len(layer.inputs) == 1:
-        return sizes[position + 1 + layer.inputs[0]]
-    return tuple(sizes[position + 1 + i] for i in layer.inputs)
+    return block_of(layer.block).operations_of(layer, size)
 
 
 def block_cost(layer: Layer, size: Any) -> Cost:
@@ -67,43 +102,25 @@ def block_cost(layer: Layer, size: Any) -> Cost:
 
     Args:
         layer: what is priced.
-        size: as `input_sizes` gives it.
+        size: as in `Step`.
     """
-    block: Any = BLOCKS[layer.block]
-    return _layer_cost(block, layer, size)
+    return _layer_cost(block_of(layer.block), layer, size)
 
 
 @lru_cache(maxsize=2**16)
-def _layer_cost(block: Any, layer: Layer, size: Any) -> Cost:
-    """Remembered by class, not by name, which a user may give to another block."""
+def _layer_cost(block: Block, layer: Layer, size: Any) -> Cost:
+    """Remembered by block, not by name, which a user may give to another."""
     height, width = size if len(layer.inputs) == 1 else size[0]
     if layer.stride > min(height, width):
         raise ValueError(
             f"stride {layer.stride} on a {height}x{width} map leaves a side below one pixel; "
             "use fewer strides or a larger resolution"
         )
-    if hasattr(block, "cost"):
-        stated = block.cost(layer.in_channels, layer.out_channels, layer.stride, size, **layer.keywords)
-    else:
-        stated = _count(block, layer, size)
-    if min(stated.size) < 1:
+    stated = block.operations_of(layer, size)
+    total = _count(block, layer, size) if stated is None else sum_of(stated, output_size(stated, size))
+    if min(total.size) < 1:
         raise ValueError(f"its kernel eats the {height}x{width} map; use a smaller kernel or a larger resolution")
-    return stated if stated.flops else stated._replace(accesses=0)
-
-
-def convolutions(layer: Layer, size: Any) -> list[Convolution]:
-    """The convolutions that a layer's cost is the sum of; empty for a block that states none.
-
-    Args:
-        layer: what is asked about.
-        size: as `input_sizes` gives it.
-    """
-    block: Any = BLOCKS[layer.block]
-    if not hasattr(block, "cost"):
-        return []
-    with noting_convolutions() as noted:
-        block.cost(layer.in_channels, layer.out_channels, layer.stride, size, **layer.keywords)
-    return noted
+    return total
 
 
 def build_block(layer: Layer, size: Any) -> nn.Module:
@@ -111,55 +128,38 @@ def build_block(layer: Layer, size: Any) -> nn.Module:
 
     Args:
         layer: what to build.
-        size: as `input_sizes` gives it.
+        size: as in `Step`.
 
     Raises:
         InputError: the block refuses its channels or options.
     """
     try:
-        return make_block(BLOCKS[layer.block], layer, size)
+        return block_of(layer.block).build(layer, size)
     except BLOCK_ERRORS as error:
         raise InputError(f"{layer}: {reason(error)}") from error
 
 
-def make_block(block: Any, layer: Layer, size: Any) -> nn.Module:
-    """The module of a block's class; whatever the block raises passes."""
-    extra = {"size": size} if getattr(block, "needs_size", False) else {}
-    return block(layer.in_channels, layer.out_channels, layer.stride, **extra, **layer.keywords)
+class _Counter(Recorder):
+    """Runs every operator as PyTorch does, with its checks, so that what a block does wrong is reported."""
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What PyTorch gives."""
+        return func(*args, **kwargs)
 
 
-def count_accesses(module: nn.Module) -> list[int]:
-    """A list that fills with the values each convolution and linear layer moves when the module runs."""
-    accesses: list[int] = []
-    unpadded: list[int] = []
-
-    def note_pad(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        unpadded.append(inputs[0].numel())
-
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
-        assert isinstance(layer.weight, Tensor)
-        read = unpadded.pop() if unpadded else [*inputs, *named.values()][0].numel()
-        accesses.append(read + output.numel() + layer.weight.numel())
-
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            part.register_forward_hook(note, with_kwargs=True)
-        elif isinstance(part, nn.Sequential) and [type(p) for p in part] == [SymmetricPad2d, nn.Conv2d]:
-            part[0].register_forward_pre_hook(note_pad)
-    return accesses
-
-
-def _count(block: Any, layer: Layer, size: Any) -> Cost:
+def _count(block: Block, layer: Layer, size: Any) -> Cost:
     """PyTorch's own count; it takes two FLOPs for a multiply-add."""
     channels: Any = layer.in_channels
     inputs = [(channels, size)] if len(layer.inputs) == 1 else zip(channels, size, strict=True)
     counter = FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad(), counter:
-        module = make_block(block, layer, size).eval()
-        accesses = count_accesses(module)
-        output = module(*(torch.empty(1, count, *sides) for count, sides in inputs))
+    with torch.device("meta"), torch.no_grad():
+        module = block.build(layer, size).eval()
+        images = [torch.empty(1, count, *sides) for count, sides in inputs]
+        recorder = _Counter(images, module)
+        with recorder, counter:
+            output = module(*images)
     if output.shape[1] != layer.out_channels:
         raise ValueError(f"it gives {output.shape[1]} channels instead of {layer.out_channels}")
     params = sum(parameter.numel() for parameter in module.parameters())
     out_size = (output.shape[2], output.shape[3]) if output.dim() == 4 else (1, 1)
-    return Cost(counter.get_total_flops() // 2, params, out_size, sum(accesses))
+    return Cost(counter.get_total_flops() // 2, params, out_size, sum(step.accesses for step in recorder.steps))

@@ -13,12 +13,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from spaces.architecture import Architecture, Layer, thaw
-from spaces.blocks import BLOCKS
-from spaces.blocks.ops import Size, make_divisible
+from spaces.blocks import block_of
+from spaces.blocks.ops import make_divisible
 from spaces.checks import is_count, is_number
 from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean, reason
 from spaces.plain import check_plain
 from spaces.plans import LayerPlan, plan_head, plan_layer
+from spaces.sizes import Size
 from spaces.values import find_open
 from spaces.widths import Widths, at_width
 
@@ -281,10 +282,12 @@ def _check_fit(count: int, demands: Sequence[_Demand], whose: str, *, nearest: b
 def _made_of(plan: LayerPlan, sources: Sequence[int], channels: Sequence[int]) -> int:
     """The output's channels where none are stated."""
     into = tuple(channels[source] for source in sources)
-    rule = getattr(BLOCKS[plan.block], "default_out_channels", None)
+    block = block_of(plan.block)
+    rule = block.default_out_channels
     if rule is not None:
+        stated = {name: thaw(value) for name, value in plan.options}
         try:
-            return rule(into[0] if len(into) == 1 else into, **{name: thaw(value) for name, value in plan.options})
+            return rule(into[0] if len(into) == 1 else into, **block.arguments(rule, stated))
         except BLOCK_ERRORS as error:
             raise InputError(f"{plan.where}: {reason(error)}") from error
     if len(into) > 1:

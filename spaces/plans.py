@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from spaces.architecture import Options, freeze, thaw
-from spaces.blocks import BLOCKS
+from spaces.blocks import BLOCKS, block_of
+from spaces.blocks.protocol import NO_DEFAULT
 from spaces.checks import is_count, is_integer
 from spaces.errors import BLOCK_ERRORS, InputError, did_you_mean, reason
 from spaces.widths import RULES, Widths, depend_on_width, options_at
@@ -133,36 +134,19 @@ def _block_and_options(entry: Mapping[str, Any], where: str) -> tuple[str, dict[
     return block, options
 
 
-@lru_cache(maxsize=1024)
-def _parameters(function: Any) -> tuple[inspect.Parameter, ...]:
-    """Of a class or a function, remembered: reading them takes longer than all else a plan needs."""
-    return tuple(inspect.signature(function).parameters.values())
-
-
-def _options(block: str) -> tuple[dict[str, Any], bool]:
-    """The block's options with their defaults, and whether it takes any others too.
-
-    They follow the input's and the output's channels and the stride; `size` is not the user's to state.
-    """
-    made_by: Any = BLOCKS[block]
-    parameters = _parameters(made_by)
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    options = {p.name: p.default for p in parameters[3:] if p.kind in named and p.name != "size"}
-    return options, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-
-
 def _canonical(block: str, options: dict[str, Any], activation: Any, where: str) -> Options:
     """The options without those that equal the default."""
-    known, takes_others = _options(block)
+    made = block_of(block)
+    known = made.options
     for name in options:
-        if name not in known and not takes_others:
+        if name not in known and not made.takes_others:
             raise InputError(
                 f"{where}: block '{block}' has no option '{name}'{did_you_mean(name, [*known, *LAYER_KEYS])}"
             )
     for name, default in known.items():
         if name in LAYER_KEYS:
             raise InputError(f"{where}: block '{block}' calls an option '{name}', which is a word of the layer itself")
-        if default is inspect.Parameter.empty and name not in options:
+        if default is NO_DEFAULT and name not in options:
             raise InputError(f"{where}: block '{block}' needs the option '{name}'")
     _check_switches(block, options, where)
     if activation is not None and "activation" in known:
@@ -173,23 +157,29 @@ def _canonical(block: str, options: dict[str, Any], activation: Any, where: str)
 def _check_switches(block: str, options: Mapping[str, Any], where: str) -> None:
     """Refuses true and false for a number, and a number for true and false, as the block's annotations have it."""
     made_by: Any = BLOCKS[block]
-    for parameter in _parameters(made_by):
-        value = options.get(parameter.name)
+    for name, kinds in _annotated(made_by).items():
+        value = options.get(name)
         if not isinstance(value, bool | int | float):
             continue
-        kinds = set(re.findall(r"\w+", str(parameter.annotation))) - {"class", "None"}
         if isinstance(value, bool) and "bool" not in kinds and kinds & {"int", "float", "Pair"}:
-            raise InputError(f"{where}: {parameter.name} of block '{block}' is a number; got {value!r}")
+            raise InputError(f"{where}: {name} of block '{block}' is a number; got {value!r}")
         if not isinstance(value, bool) and kinds == {"bool"}:
-            raise InputError(f"{where}: {parameter.name} of block '{block}' is true or false; got {value!r}")
+            raise InputError(f"{where}: {name} of block '{block}' is true or false; got {value!r}")
+
+
+@lru_cache(maxsize=1024)
+def _annotated(made_by: Any) -> dict[str, set[str]]:
+    """The words of each parameter's annotation, remembered: reading them takes longer than all else a plan needs."""
+    parameters = inspect.signature(made_by).parameters.values()
+    return {p.name: set(re.findall(r"\w+", str(p.annotation))) - {"class", "None"} for p in parameters}
 
 
 def _without_defaults(block: str, options: Any) -> Options:
     """Sorted, in one way of writing each value, without those that equal the block's default."""
-    known, _ = _options(block)
+    known = block_of(block).options
     kept = []
     for name, value in options:
-        default = known.get(name, inspect.Parameter.empty)
+        default = known.get(name, NO_DEFAULT)
         pair = name in _PAIRS and not isinstance(default, list | tuple) and isinstance(value, tuple)
         if pair and len(value) == 2 and value[0] == value[1]:
             value = value[0]
@@ -201,22 +191,21 @@ def _without_defaults(block: str, options: Any) -> Options:
 
 def _multiples(block: str, options: Options, where: str) -> Multiples:
     """What the block's rule says; 1 where it has none."""
-    rule = getattr(BLOCKS[block], "channel_multiples", None)
+    made = block_of(block)
+    rule = made.channel_multiples
     if rule is None:
         return (1,), 1
-    keywords = {name: thaw(value) for name, value in options}
-    taken = _parameters(rule)
-    if not any(p.kind is p.VAR_KEYWORD for p in taken):
-        named = {p.name for p in taken}
-        keywords = {name: value for name, value in keywords.items() if name in named}
+    stated = {name: thaw(value) for name, value in options}
+    keywords = made.arguments(rule, stated)
+    refused = f"{where}: block '{block}' cannot take { {n: v for n, v in keywords.items() if n in stated} }"
     try:
         into, out = rule(**keywords)
-        into = tuple(into) if isinstance(into, tuple | list) else (into,)
     except BLOCK_ERRORS as error:
-        raise InputError(f"{where}: block '{block}' cannot take {keywords}: {reason(error)}") from error
-    if not all(map(is_count, (*into, out))):
-        raise InputError(f"{where}: block '{block}' cannot take {keywords}: groups are whole numbers of at least 1")
-    return into, out
+        raise InputError(f"{refused}: {reason(error)}") from error
+    divisors = tuple(into) if isinstance(into, list | tuple) else (into,)
+    if not all(map(is_count, (*divisors, out))):
+        raise InputError(f"{refused}: groups are whole numbers of at least 1")
+    return divisors, out
 
 
 def _checked_channels(channels: Any, where: str) -> Any:

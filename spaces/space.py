@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from spaces.architecture import Architecture, freeze, thaw
-from spaces.blocks.ops import Size
-from spaces.costs import build_block, input_sizes, layer_costs
+from spaces.costs import build_block, layer_costs, walk
 from spaces.decoding import assemble, check_network_keys
 from spaces.errors import InputError
 from spaces.plans import LayerPlan, plan_head, plan_layer
@@ -227,16 +226,13 @@ class SearchSpace:
         rng = np.random.default_rng(seed)
         built: set[Any] = set()
         for candidate in (*self.coverage(seed), self._smallest_maps(rng), self.random(rng)):
-            architecture = candidate.architecture
-            sizes: list[Size] = [architecture.resolution]
-            for position, (layer, cost) in enumerate(zip(architecture.layers, layer_costs(architecture), strict=True)):
+            for layer, size, _ in walk(candidate.architecture):
                 # what a block makes of the image's size was found by its cost; building it asks for channels and options
                 parts = (layer.block, layer.in_channels, layer.out_channels, layer.options)
                 if parts not in built:
                     built.add(parts)
                     with torch.device("meta"):
-                        build_block(layer, input_sizes(layer, position, sizes))
-                sizes.append(cost.size)
+                        build_block(layer, size)
 
     def coverage(self, seed: int = 0) -> Iterator[Candidate]:
         """Candidates that together hold both ends of every range and every option of every choice."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.architecture import Options, freeze, thaw
-from spaces.blocks import BLOCKS
+from spaces.blocks import block_of
 from spaces.blocks.ops import make_divisible
 from spaces.checks import is_integer
 from spaces.errors import InputError
@@ -56,7 +56,7 @@ class Widths:
 
 def depend_on_width(block: str, options: Options) -> bool:
     """Whether some option of the block changes with the width multiplier."""
-    counts = getattr(BLOCKS[block], "channel_options", ())
+    counts = block_of(block).channel_options
     return any(name in counts or _has_table(thaw(value)) for name, value in options)
 
 
@@ -70,7 +70,7 @@ def options_at(block: str, options: Options, widths: Widths, rule: str, where: s
         rule: how the layer follows it.
         where: the layer, for errors.
     """
-    counts = getattr(BLOCKS[block], "channel_options", ())
+    counts = block_of(block).channel_options
     decided = []
     for name, value in options:
         plain = _look_up(thaw(value), widths.multiplier, where)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from search.data.decoding import WHITE, Depth, Form
 from search.data.images import Held, Images, Streamed, augment
-from spaces.blocks.ops import Size
+from spaces.sizes import Size
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from spaces.blocks.ops import Size
+from spaces.sizes import Size
 
 FORMATS = (
     *("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000", "QOI", "DIB", "ICO", "PSD", "DDS"),

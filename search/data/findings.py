@@ -18,8 +18,8 @@ from search.data.files import listed, number_of, shown
 from search.data.images import spread
 from search.data.parts import WORDS
 from search.data.table import Rows, Scan, Table
-from spaces.blocks.ops import Size
 from spaces.errors import InputError
+from spaces.sizes import Size
 
 SAMPLE = 4096
 """Images, spread evenly, that stand for a split in its statistics, in the fingerprint, and in its range of values."""

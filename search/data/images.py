@@ -16,8 +16,8 @@ from torch import Tensor
 from search.data.decoding import Form
 from search.data.sources import open_source
 from search.data.table import Known, Table, mark
-from spaces.blocks.ops import Size
 from spaces.errors import InputError
+from spaces.sizes import Size
 
 CHUNK = 256
 """Images decoded or scaled at a time."""

@@ -23,8 +23,8 @@ from search.data.settings import check_settings
 from search.data.sources import open_source
 from search.data.splitting import split_rows
 from search.data.table import Known
-from spaces.blocks.ops import Size
 from spaces.errors import InputError
+from spaces.sizes import Size
 
 
 def load(settings: Mapping[str, Any]) -> Data:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from search.data.decoding import GRAY_MODES, Form, is_deep, is_plain, loses_depth, open_picture, pixels, upright_size
 from search.data.files import read_file, shown
-from spaces.blocks.ops import Size
 from spaces.errors import InputError
+from spaces.sizes import Size
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from search.data import Data
 from search.evaluation import checkpoint as checkpoints
 from search.evaluation.settings import TrainSettings
-from spaces.blocks.ops import Size
 from spaces.errors import InputError
+from spaces.sizes import Size
 
 TOP5_CLASSES = 20
 """Number of classes from which on the five best guesses are counted too."""

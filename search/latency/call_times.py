@@ -16,7 +16,7 @@ from search.latency.device import Device, describe, in_words
 from search.latency.measuring import Latency, Measurement, Run, measure
 from search.latency.runtimes import DTYPES, Runtime, Shape, UnsupportedError
 from spaces.errors import InputError
-from spaces.memory import tensors_in
+from spaces.tracing import tensors_in
 
 
 def time_calls(

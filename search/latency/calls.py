@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from search.latency.runtimes import Shape, attention_written_out
 from spaces.errors import InputError, reason
-from spaces.memory import LayerMemory, Recorder, Step, moments, tensors_in
+from spaces.memory import LayerMemory, moments
+from spaces.tracing import Recorder, Step, tensors_in
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """Modules whose children are the layers."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from search.data import Data
 from spaces import Architecture, InputError, Size
-from spaces.costs import build_block, input_sizes, layer_costs
+from spaces.costs import build_block, walk
 
 TOLERANCE = 1e-4
 """How far an output of the file may be from PyTorch's, which sums in another order: so much, or so much of the image's greatest
@@ -205,9 +205,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 def _blame(architecture: Architecture, error: Exception) -> str:
     """What to say of an export that failed: the layer that fails by itself, or the error as it came."""
-    sizes: list[Size] = [architecture.resolution]
-    for position, (layer, layer_cost) in enumerate(zip(architecture.layers, layer_costs(architecture), strict=True)):
-        read = input_sizes(layer, position, sizes)
+    for position, (layer, read, _) in enumerate(walk(architecture)):
         several = len(layer.inputs) > 1
         channels: Any = layer.in_channels if several else [layer.in_channels]
         shapes = [(count, *size) for count, size in zip(channels, read if several else [read], strict=True)]
@@ -220,7 +218,6 @@ def _blame(architecture: Architecture, error: Exception) -> str:
                 f"ONNX cannot express layer {position}, block '{layer.block}' ({_reason(inner)}); "
                 "write its forward with operators that ONNX has, or choose a network without it"
             )
-        sizes.append(layer_cost.size)
     return f"the network cannot be exported to ONNX: {_reason(error)}"
 
 

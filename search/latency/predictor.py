@@ -11,12 +11,11 @@ Nothing of this is stored: the table is, and the fit takes well under a second.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,12 @@ from scipy.optimize import lsq_linear, minimize
 from search.latency.measuring import STEADY
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
 from search.system.threads import one_blas_thread
-from spaces import BLOCKS, Architecture
+from spaces import Architecture
 from spaces.architecture import thaw
-from spaces.blocks.ops import Convolution
-from spaces.costs import block_cost, convolutions
+from spaces.blocks import block_of
+from spaces.blocks.protocol import NO_DEFAULT
+from spaces.costs import block_cost, layer_operations
+from spaces.operation import Convolution
 
 Array = NDArray[np.float64]
 
@@ -385,16 +386,17 @@ def features_of(key: BlockKey) -> dict[str, float]:
         "odd": float(key.out_channels % 16 > 0),
         f"block={key.block}": 1.0,
     }
-    for convolution in convolutions(key.layer, key.size):
+    operations = layer_operations(key.layer, key.size) or ()
+    for convolution in [operation for operation in operations if isinstance(operation, Convolution)]:
         kind = _kind(convolution)
         made = convolution.out_channels * math.prod(convolution.out_size)
-        read = convolution.in_channels * math.prod(convolution.size)
+        read = convolution.in_channels * math.prod(convolution.in_size)
         weights = math.prod(convolution.kernel) * convolution.in_channels // convolution.groups
         for name, count in (("flops", made * weights / 1e3), ("values", (made + read) / 1e2)):
             totals[f"{kind} {name}"] += count
     features |= {name: math.log1p(total) for name, total in totals.items()}
-    block: Any = BLOCKS[key.block]
-    for name, value in (_defaults(block) | {name: thaw(value) for name, value in key.options}).items():
+    defaults = {name: value for name, value in block_of(key.block).options.items() if value is not NO_DEFAULT}
+    for name, value in (defaults | {name: thaw(value) for name, value in key.options}).items():
         if isinstance(value, list | tuple) and value and all(isinstance(item, int | float) for item in value):
             value = sum(value) / len(value)
         if isinstance(value, int | float):
@@ -420,12 +422,6 @@ def _kind(convolution: Convolution) -> str:
     else:
         name, fits = "pointwise" if convolution.kernel == (1, 1) else "dense", out % LANES == 0
     return name if fits else f"odd {name}"
-
-
-@lru_cache(maxsize=256)
-def _defaults(block: Any) -> dict[str, Any]:
-    parameters = inspect.signature(block).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
 
 
 @lru_cache(maxsize=2**17)

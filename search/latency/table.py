@@ -19,8 +19,8 @@ from search.latency.measuring import Measurement
 from search.system.files import locked_folder, replace_file
 from spaces import BLOCKS, Architecture, Layer, Size, decode
 from spaces.architecture import Options, freeze, thaw
-from spaces.costs import block_cost, input_sizes, layer_costs
-from spaces.errors import BLOCK_ERRORS, InputError
+from spaces.costs import walk
+from spaces.errors import InputError
 
 COLUMNS = (*IDENTITY, "kind", "description", "median_ms", "iqr_ms", "repeats")
 """The columns of the file. `kind` is block or network, `description` what was measured, as JSON."""
@@ -47,7 +47,7 @@ class BlockKey(NamedTuple):
 
     @classmethod
     def of(cls, layer: Layer, size: Any) -> BlockKey:
-        """The key of a layer that reads maps of `size`, as `spaces.costs.input_sizes` gives it."""
+        """The key of a layer that reads maps of `size`, as in `spaces.costs.Step`."""
         code = code_of(layer.block)
         return cls(layer.block, layer.in_channels, layer.out_channels, layer.stride, layer.options, size, code)
 
@@ -114,29 +114,7 @@ def block_keys(architecture: Architecture) -> list[BlockKey]:
     Raises:
         InputError: a stride or a kernel leaves a side below one pixel.
     """
-    sizes = [architecture.resolution]
-    keys = []
-    for position, layer in enumerate(architecture.layers):
-        inputs = layer.inputs
-        key = BlockKey.of(layer, sizes[-1] if inputs == (-1,) else input_sizes(layer, position, sizes))
-        size = _made.get(key)
-        if size is None:
-            if len(_made) >= MADE_AT_MOST:
-                _made.clear()
-            try:
-                size = block_cost(layer, key.size).size
-            except BLOCK_ERRORS:
-                layer_costs(architecture)  # which says it in words that name the layer and the image
-                raise
-            _made[key] = size
-        keys.append(key)
-        sizes.append(size)
-    return keys
-
-
-_made: dict[BlockKey, Size] = {}
-"""(height, width) of what a block makes: thousands of candidates share their blocks, and pricing each again takes longer."""
-MADE_AT_MOST = 2**17
+    return [BlockKey.of(layer, size) for layer, size, _ in walk(architecture)]
 
 
 class Table:

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces import Architecture, InputError, cost
+from spaces import Architecture, InputError, cost, size_bytes
 from spaces.errors import did_you_mean
 from spaces.memory import activation_bytes, memory_access
 
@@ -68,7 +68,6 @@ class Cost:
 
 
 _total = lru_cache(maxsize=1)(cost)  # asked for both counts of one architecture in turn
-_BITS = 32
 
 COSTS: dict[str, Cost] = {
     "flops": Cost(
@@ -107,7 +106,7 @@ COSTS: dict[str, Cost] = {
         is_count=True,
     ),
     "size_bytes": Cost(
-        lambda architecture: _total(architecture).params * _BITS // 8,
+        size_bytes,
         unit="bytes stored",
         label="Size (bytes)",
         meaning="bytes of the weights, 32 bits each",

@@ -17,7 +17,7 @@ from rich.table import Table
 from search.latency.measuring import Latency, Measurement
 from search.system.files import replace_file
 from spaces import Architecture, layer_costs
-from spaces.memory import FLOAT32, held_values, layer_accesses
+from spaces.memory import FLOAT32, held_values
 
 
 class LayerRow(NamedTuple):
@@ -66,7 +66,7 @@ class Profile:
             InputError: a stride or a kernel leaves a side below one pixel.
         """
         layers, costs = architecture.layers, layer_costs(architecture)
-        moved = [FLOAT32 * values for values in layer_accesses(architecture)]
+        moved = [FLOAT32 * cost.accesses for cost in costs]
         held = [FLOAT32 * values for values in held_values(architecture)]
         rows = []
         for position, (layer, cost) in enumerate(zip(layers, costs, strict=True)):

@@ -11,7 +11,7 @@ from torch import nn
 from search.reporting.record import Record
 from spaces import BLOCKS, Architecture, InputError, Layer, decode, layer_costs
 from spaces.blocks.ops import SqueezeExcitation
-from spaces.costs import make_block
+from spaces.blocks.protocol import read_block
 from spaces.errors import BLOCK_ERRORS
 
 _ANY_SIZE = (32, 32)
@@ -132,7 +132,7 @@ def _kinds_in(block: Any, _options: Any, _stride: int, _same: bool, shape: _Shap
     layer = shape.layer
     size: Any = _ANY_SIZE if len(layer.inputs) == 1 else (_ANY_SIZE,) * len(layer.inputs)
     with torch.device("meta"):
-        module = make_block(block, layer, size)
+        module = read_block(block).build(layer, size)
     kinds = set()
     for part in _parts(module):
         if isinstance(part, nn.Conv2d):

@@ -1,5 +1,7 @@
 """The blocks by name: a new one is one file and one line in this table."""
 
+from typing import Any
+
 from torch import nn
 
 from spaces.blocks.concat import Concat
@@ -11,6 +13,7 @@ from spaces.blocks.head import Head
 from spaces.blocks.inception import Inception, InceptionResidual
 from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MnasNetConv, MobileNetV3
 from spaces.blocks.nasnet import NASNetCell
+from spaces.blocks.protocol import Block, read_block
 from spaces.blocks.resnet import ResNetBasic, ResNetBottleneck
 from spaces.blocks.shuffle_agg import ShuffleAgg
 from spaces.blocks.shufflenet import ShuffleNetV1, ShuffleNetV2
@@ -50,3 +53,9 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "separable_conv": SeparableConv,
     "xception": XceptionUnit,
 }
+
+
+def block_of(name: str) -> Block:
+    """What the block of that name defines."""
+    made_by: Any = BLOCKS[name]
+    return read_block(made_by)

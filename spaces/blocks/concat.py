@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Size, norm_act, norm_act_cost
+from spaces.blocks.ops import norm_act
+from spaces.operation import Operations
+from spaces.sizes import Size
 
 
 class Concat(nn.Module):
@@ -41,15 +43,15 @@ class Concat(nn.Module):
         return self.norm_act(torch.cat(inputs, 1))
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: tuple[int, ...],
         out_channels: int,
         stride: int,
         size: tuple[Size, ...],
         *,
-        norm: bool = True,
-        activation: str | None = "relu",
-    ) -> Cost:
+        norm: bool,
+        activation: str | None,
+    ) -> Operations:
         """No multiply-adds; the normalisation's parameters.
 
         Raises:
@@ -59,9 +61,13 @@ class Concat(nn.Module):
             raise ValueError(
                 f"maps of different sizes cannot be concatenated: {', '.join(f'{h}x{w}' for h, w in size)}"
             )
-        return norm_act_cost(out_channels, size[0], activation) if norm else Cost(0, 0, size[0])
+        ops = Operations(in_channels, size)
+        joined = ops.concat(*ops.inputs)
+        if norm:
+            ops.norm_act("norm_act", joined, activation)
+        return ops
 
     @staticmethod
-    def default_out_channels(in_channels: tuple[int, ...], **_: object) -> int:
+    def default_out_channels(in_channels: tuple[int, ...]) -> int:
         """The sum of its inputs."""
         return sum(in_channels)

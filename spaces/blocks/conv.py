@@ -5,19 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    Cost,
-    Pair,
-    Size,
-    SymmetricPad2d,
-    activate,
-    activation_params,
-    check_repeated,
-    conv_cost,
-    conv_norm_act,
-    strided,
-    window_size,
-)
+from spaces.blocks.ops import SymmetricPad2d, activate, check_repeated, conv_norm_act
+from spaces.operation import Operations
+from spaces.sizes import Pair, Size, strided, window_size
 
 
 class Conv(nn.Module):
@@ -77,40 +67,41 @@ class Conv(nn.Module):
         return self.conv(x)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        kernel_size: Pair = 3,
-        groups: int = 1,
-        group_size: int | None = None,
-        dilation: Pair = 1,
-        padding: Pair | None = None,
-        norm: bool = True,
-        eps: float = 1e-5,
-        bias: bool | None = None,
-        activation: str | None = "relu",
-    ) -> Cost:
+        kernel_size: Pair,
+        groups: int,
+        group_size: int | None,
+        dilation: Pair,
+        padding: Pair | None,
+        norm: bool,
+        bias: bool | None,
+        activation: str | None,
+    ) -> Operations:
         """Q k² C O / g multiply-adds."""
-        return conv_cost(
-            in_channels,
+        ops = Operations(in_channels, size)
+        ops.conv_norm_act(
+            "conv",
+            ops.input,
             out_channels,
-            size,
             kernel_size,
             stride,
             groups=groups if group_size is None else in_channels // group_size,
             dilation=dilation,
             padding=padding,
             norm=norm,
-            eps=eps,
             bias=bias,
+            whole_groups=None if group_size is None else True,
             activation=activation,
         )
+        return ops
 
     @staticmethod
-    def channel_multiples(*, groups: int = 1, group_size: int | None = None, **_: object) -> tuple[int, int]:
+    def channel_multiples(*, groups: int, group_size: int | None) -> tuple[int, int]:
         """`groups` divide both sides; a `group_size` divides the input, and the outputs follow the number of groups."""
         return (groups, groups) if group_size is None else (group_size, 1)
 
@@ -173,22 +164,24 @@ class Pool(nn.Module):
         return self.pool(self.pad(x))
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        kind: str = "max",
-        kernel_size: int = 3,
-        padding: int | None = None,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> Cost:
+        kind: str,
+        kernel_size: int,
+        padding: int | None,
+        ceil_mode: bool,
+    ) -> Operations:
         """No multiply-adds, no parameters."""
+        ops = Operations(in_channels, size)
         if padding is None:
-            return Cost(0, 0, strided(size, stride))
-        return Cost(0, 0, window_size(size, kernel_size, stride, padding, ceil=ceil_mode))
+            ops.pool(kind, ops.input, strided(size, stride), corners=kernel_size > stride and kernel_size % 2 == 0)
+        else:
+            ops.pool(kind, ops.input, window_size(size, kernel_size, stride, padding, ceil=ceil_mode))
+        return ops
 
 
 class Identity(nn.Module):
@@ -208,11 +201,12 @@ class Identity(nn.Module):
         return self.projection(x)
 
     @staticmethod
-    def cost(in_channels: int, out_channels: int, stride: int, size: Size) -> Cost:
+    def operations(in_channels: int, out_channels: int, stride: int, size: Size) -> Operations:
         """Q C O multiply-adds where shapes change, else nothing."""
-        if in_channels == out_channels and stride == 1:
-            return Cost(0, 0, size)
-        return conv_cost(in_channels, out_channels, size, 1, stride, activation=None)
+        ops = Operations(in_channels, size)
+        if in_channels != out_channels or stride != 1:
+            ops.conv_norm_act("projection", ops.input, out_channels, 1, stride, activation=None)
+        return ops
 
 
 class Activation(nn.Module):
@@ -234,9 +228,13 @@ class Activation(nn.Module):
         return self.activation(x)
 
     @staticmethod
-    def cost(in_channels: int, out_channels: int, stride: int, size: Size, *, activation: str | None = "relu") -> Cost:
+    def operations(
+        in_channels: int, out_channels: int, stride: int, size: Size, *, activation: str | None
+    ) -> Operations:
         """No multiply-adds; one slope a channel where it learns."""
-        return Cost(0, activation_params(activation, out_channels), size)
+        ops = Operations(in_channels, size)
+        ops.activation("activation", ops.input, activation)
+        return ops
 
 
 class LocalResponseNorm(nn.Module):
@@ -271,20 +269,12 @@ class LocalResponseNorm(nn.Module):
         return F.local_response_norm(x, self.window, self.alpha * self.window, self.beta, self.bias)
 
     @staticmethod
-    def cost(
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        size: Size,
-        *,
-        window: int = 5,
-        alpha: float = 1e-4,
-        beta: float = 0.75,
-        bias: float = 2.0,
-    ) -> Cost:
+    def operations(in_channels: int, out_channels: int, stride: int, size: Size, *, window: int) -> Operations:
         """No multiply-adds, no parameters."""
         check_repeated("window", window)
-        return Cost(0, 0, size)
+        ops = Operations(in_channels, size)
+        ops.elementwise("local_response_norm", ops.input, fixed="a channel is divided by a sum over its neighbours")
+        return ops
 
 
 class Dropout(nn.Module):
@@ -306,6 +296,6 @@ class Dropout(nn.Module):
         return self.dropout(x)
 
     @staticmethod
-    def cost(in_channels: int, out_channels: int, stride: int, size: Size, *, rate: float = 0.5) -> Cost:
-        """No multiply-adds, no parameters."""
-        return Cost(0, 0, size)
+    def operations(in_channels: int, out_channels: int, stride: int, size: Size) -> Operations:
+        """Nothing outside training."""
+        return Operations(in_channels, size)

@@ -10,20 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    ChannelShuffle,
-    Cost,
-    Pair,
-    Size,
-    channel_shuffle,
-    conv2d,
-    conv_cost,
-    conv_norm_act,
-    norm_act,
-    norm_act_cost,
-    strided,
-)
-from spaces.blocks.shuffle_agg import ShuffleAgg
+from spaces.blocks.ops import ChannelShuffle, channel_shuffle, conv2d, conv_norm_act, norm_act
+from spaces.blocks.shuffle_agg import ShuffleAgg, stack_operations, stack_widths
+from spaces.operation import Map, Operations
+from spaces.sizes import Pair, Size, strided
 
 
 def resize(x: Tensor, size: Size) -> Tensor:
@@ -35,6 +25,9 @@ def resize(x: Tensor, size: Size) -> Tensor:
         elif side < x.shape[dim]:
             x = F.adaptive_avg_pool2d(x, target)
     return x
+
+
+TURNED = "depth is a side of the maps that are convolved over rows and columns"
 
 
 class DimConv(nn.Module):
@@ -71,14 +64,15 @@ class DimConv(nn.Module):
         return self.shuffle(self.norm_act(maps))
 
     @staticmethod
-    def cost(channels: int, size: Size, kernel_size: Pair = 3, activation: str | None = "prelu") -> Cost:
+    def operations(ops: Operations, path: str, x: Map, kernel_size: Pair, activation: str | None) -> Map:
         """3 k² D H W multiply-adds at the size it is built for, k² (D + H + W) kernel weights."""
-        height, width = size
-        over_channels, over_rows, over_columns = (
-            conv_cost(planes, planes, plane, kernel_size, groups=planes, norm=False, bias=False, activation=None)
-            for planes, plane in ((channels, size), (height, (channels, width)), (width, (height, channels)))
-        )
-        return over_rows + over_columns + over_channels + norm_act_cost(3 * channels, size, activation)
+        channels, (height, width) = x.out_channels, x.out_size
+        maps: list[Map] = [ops.convolution(path + "over_channels", x, channels, kernel_size, groups=channels)]
+        for name, planes, plane in (("rows", height, (channels, width)), ("columns", width, (height, channels))):
+            turned: Map = ops.rearrange("transpose", x, planes, plane, TURNED)
+            turned = ops.convolution(f"{path}over_{name}", turned, planes, kernel_size, groups=planes)
+            maps.append(ops.rearrange("transpose", turned, channels, x.out_size, TURNED))
+        return ops.shuffle(ops.norm_act(path + "norm_act", ops.concat(*maps), activation), 3)
 
 
 class DimFuse(nn.Module):
@@ -112,13 +106,14 @@ class DimFuse(nn.Module):
         return self.spatial(fused) * self.channel(fused)
 
     @staticmethod
-    def cost(channels: int, size: Size, kernel_size: Pair = 3, activation: str | None = "prelu") -> Cost:
+    def operations(ops: Operations, path: str, x: Map, kernel_size: Pair, activation: str | None) -> Map:
         """H W (3 + k²) D multiply-adds and 2 D ⌊D/4⌋ once an image."""
-        local = conv_cost(3 * channels, channels, size, groups=channels, activation=activation)
-        spatial = conv_cost(channels, channels, size, kernel_size, groups=channels, activation=activation)
-        squeezed = max(1, channels // 4)
-        gate = 2 * channels * squeezed
-        return Cost(gate, gate, size, 2 * (channels + squeezed) + gate) + local + spatial
+        channels = x.out_channels // 3
+        x = ops.conv_norm_act(path + "local", x, channels, groups=channels, whole_groups=True, activation=activation)
+        spatial = ops.conv_norm_act(path + "spatial", x, channels, kernel_size, groups=channels, activation=activation)
+        gate: Map = ops.linear(path + "channel.1", ops.pool("avg", x, (1, 1)), max(1, channels // 4), bias=False)
+        gate = ops.linear(path + "channel.3", ops.elementwise("relu", gate), channels, bias=False)
+        return ops.elementwise("multiply", spatial, ops.elementwise("sigmoid", gate))
 
 
 class ShuffleFuse(nn.Module):
@@ -146,14 +141,13 @@ class ShuffleFuse(nn.Module):
         return self.mix(self.local(x))
 
     @staticmethod
-    def cost(
-        channels: int, size: Size, kernel_size: int = 3, groups: int = 2, activation: str | None = "prelu"
-    ) -> Cost:
+    def operations(ops: Operations, path: str, x: Map, kernel_size: int, groups: int, activation: str | None) -> Map:
         """H W (3 D + k² D C_L / groups) multiply-adds; C_L is about D (`last_width`)."""
-        local = conv_cost(3 * channels, channels, size, groups=channels, activation=activation)
-        return local + ShuffleAgg.cost(
-            channels, channels, 1, size, kernel_size=kernel_size, groups=groups, depth=1, activation=activation
-        )
+        channels = x.out_channels // 3
+        x = ops.conv_norm_act(path + "local", x, channels, groups=channels, whole_groups=True, activation=activation)
+        widths = stack_widths(channels, channels, [groups])
+        y = stack_operations(ops, path + "mix.", x, channels, widths, [groups], kernel_size, 1, "max", activation)
+        return ops.elementwise("add", x, y)
 
 
 def dice(channels: int, size: Size, kernel_size: int, fuse: str, fuse_groups: int, activation: str | None) -> nn.Module:
@@ -167,13 +161,15 @@ def dice(channels: int, size: Size, kernel_size: int, fuse: str, fuse_groups: in
     return nn.Sequential(DimConv(channels, size, kernel_size, activation), fusion)
 
 
-def dice_cost(channels: int, size: Size, kernel_size: int, fuse: str, fuse_groups: int, activation: str | None) -> Cost:
-    """Cost of `dice` with the same arguments, on an input of the size it is built for."""
-    convolved = DimConv.cost(channels, size, kernel_size, activation)
+def dice_operations(
+    ops: Operations, path: str, x: Map, kernel_size: int, fuse: str, fuse_groups: int, activation: str | None
+) -> Map:
+    """What `dice` at `path` computes, on an input of the size it is built for."""
+    x = DimConv.operations(ops, path + ".0.", x, kernel_size, activation)
     if fuse == "dim_fuse":
-        return convolved + DimFuse.cost(channels, size, kernel_size, activation)
+        return DimFuse.operations(ops, path + ".1.", x, kernel_size, activation)
     if fuse == "shuffle_agg":
-        return convolved + ShuffleFuse.cost(channels, size, kernel_size, fuse_groups, activation)
+        return ShuffleFuse.operations(ops, path + ".1.", x, kernel_size, fuse_groups, activation)
     raise _unknown(fuse)
 
 
@@ -250,30 +246,38 @@ class DiceUnit(nn.Module):
         return channel_shuffle(torch.cat([left, right], 1), 2)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        kernel_size: int = 3,
-        fuse: str = "dim_fuse",
-        fuse_groups: int = 2,
-        activation: str | None = "prelu",
-    ) -> Cost:
+        kernel_size: int,
+        fuse: str,
+        fuse_groups: int,
+        activation: str | None,
+    ) -> Operations:
         """On an input of the size it is built for; the parameters depend on that size."""
         options = (kernel_size, fuse, fuse_groups, activation)
+        ops = Operations(in_channels, size)
+        x: Map = ops.input
         if stride == 1:
             untouched, computed = split(in_channels, out_channels)
-            pointwise = conv_cost(in_channels - untouched, computed, size, activation=activation)
-            return pointwise + dice_cost(computed, size, *options)
-        depthwise = conv_cost(
-            in_channels, in_channels, size, kernel_size, stride, groups=in_channels, activation=activation
-        )
-        pointwise = conv_cost(in_channels, out_channels // 2, depthwise.size, activation=activation)
-        return depthwise + pointwise + dice_cost(in_channels, depthwise.size, *options) + pointwise
+            left: Map = ops.slice(x, 0, untouched)
+            x = ops.conv_norm_act("right.0", ops.slice(x, untouched, in_channels), computed, activation=activation)
+            right = dice_operations(ops, "right.1", x, *options)
+        else:
+            half = out_channels // 2
+            left = ops.conv_norm_act(
+                "left.0", x, in_channels, kernel_size, stride, groups=in_channels, activation=activation
+            )
+            left = ops.conv_norm_act("left.1", left, half, activation=activation)
+            right = dice_operations(ops, "right.1", ops.pool("avg", x, left.out_size), *options)
+            right = ops.conv_norm_act("right.2", right, half, activation=activation)
+        ops.shuffle(ops.concat(left, right), 2)
+        return ops
 
     @staticmethod
-    def channel_multiples(*, fuse: str = "dim_fuse", fuse_groups: int = 2, **_: object) -> tuple[int, int]:
+    def channel_multiples(*, fuse: str, fuse_groups: int) -> tuple[int, int]:
         """An even output for the shuffle; `fuse_groups` divide the half that `shuffle_agg` mixes."""
         return (1, 2) if fuse == "dim_fuse" else (2 * fuse_groups, 2 * fuse_groups)

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    Cost,
-    Size,
-    activate,
-    activation_params,
-    beside,
-    conv2d,
-    conv_cost,
-    conv_norm_act,
-    norm_act,
-    norm_act_cost,
-    strided,
-)
+from spaces.blocks.ops import activate, conv2d, conv_norm_act, norm_act
+from spaces.operation import Map, Operations
+from spaces.sizes import Size, strided
 
 IMAGE_MAPS = 3
 """Channels between the two convolutions of EESP's shortcut from the image, whatever the image has (the authors' code)."""
@@ -90,27 +79,35 @@ class ESP(nn.Module):
         return self.norm_act(merged + x if self.residual else merged)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        branches: int = 5,
-        kernel_size: int = 3,
-        dilations: Sequence[int] | None = None,
-        activation: str | None = "prelu",
-    ) -> Cost:
+        branches: int,
+        kernel_size: int,
+        dilations: Sequence[int] | None,
+        activation: str | None,
+    ) -> Operations:
         """Q d (M + k² N) multiply-adds at stride 1; dilation is free."""
         split = pyramid(out_channels, branches, dilations)
-        reduced, _ = split[-1]
-        reduce_size = 1 if stride == 1 else kernel_size
-        reduce = conv_cost(in_channels, reduced, size, reduce_size, stride, norm=False, bias=False, activation=None)
-        transform = [
-            conv_cost(reduced, channels, reduce.size, kernel_size, norm=False, bias=False, activation=None)
-            for channels, _ in split
+        ops = Operations(in_channels, size)
+        reduced = ops.convolution("reduce", ops.input, split[-1][0], 1 if stride == 1 else kernel_size, stride)
+        first, *rest = [
+            ops.convolution(f"branches.{i}", reduced, channels, kernel_size, dilation=dilation)
+            for i, (channels, dilation) in enumerate(split)
         ]
-        return reduce + beside(transform, reduce.size) + norm_act_cost(out_channels, reduce.size, activation)
+        merged: Map = ops.concat(first, *_fused(ops, rest))
+        if stride == 1 and in_channels == out_channels:
+            merged = ops.elementwise("add", merged, ops.input)
+        ops.norm_act("norm_act", merged, activation)
+        return ops
+
+
+def _fused(ops: Operations, branches: Sequence[Map]) -> list[Map]:
+    """Hierarchical feature fusion: the running sums of the branches."""
+    return list(accumulate(branches, lambda total, branch: ops.elementwise("add", total, branch)))
 
 
 def capped(branches: int, kernel_size: int, max_extent: int) -> list[int]:
@@ -207,38 +204,47 @@ class EESP(nn.Module):
         return self.activation(merged)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int | tuple[int, int],
         out_channels: int,
         stride: int,
         size: Size | tuple[Size, Size],
         *,
-        branches: int = 4,
-        kernel_size: int = 3,
-        max_extent: int = 9,
-        activation: str | None = "prelu",
-    ) -> Cost:
+        branches: int,
+        kernel_size: int,
+        max_extent: int,
+        activation: str | None,
+    ) -> Operations:
         """P C n / K + Q n (k² K + N) multiply-adds, n = N / K, and the image's two small convolutions."""
-        if isinstance(in_channels, tuple):
-            (channels, image_channels), (x_size, image_size) = in_channels, cast(tuple[Size, Size], size)
-        else:
-            channels, image_channels, x_size, image_size = in_channels, 0, cast(Size, size), (0, 0)
-        made, _ = made_channels(channels, out_channels, stride)
-        reduced = made // branches
-        reduce = conv_cost(channels, reduced, x_size, groups=branches, activation=activation)
-        branch = conv_cost(
-            reduced, reduced, x_size, kernel_size, stride, groups=reduced, norm=False, bias=False, activation=None
-        )
-        merge = conv_cost(made, made, branch.size, groups=branches, activation=None)
-        total = reduce + beside([branch] * branches, branch.size)
-        total = total + norm_act_cost(made, branch.size, activation) + merge
-        if image_channels:
-            halvings(image_size, branch.size)
-            total = total + conv_cost(image_channels, IMAGE_MAPS, branch.size, kernel_size, activation=activation)
-            total = total + conv_cost(IMAGE_MAPS, out_channels, branch.size, activation=None)
-        return total + Cost(0, activation_params(activation, out_channels), branch.size)
+        ops = Operations(in_channels, size)
+        x, *images = ops.inputs
+        made, pools = made_channels(x.out_channels, out_channels, stride)
+        n = made // branches
+        reduced = ops.conv_norm_act("reduce", x, n, groups=branches, whole_groups=False, activation=activation)
+        filtered = [
+            ops.convolution(f"branches.{i}", reduced, n, kernel_size, stride, groups=n, dilation=dilation)
+            for i, dilation in enumerate(capped(branches, kernel_size, max_extent))
+        ]
+        merged = ops.norm_act("norm_act", ops.concat(*_fused(ops, filtered)), activation)
+        merged = ops.conv_norm_act("merge", merged, made, groups=branches, whole_groups=False, activation=None)
+        if pools:
+            merged = ops.concat(ops.pool("avg", x, merged.out_size), merged)
+        if stride == 1 and x.out_channels == out_channels:
+            merged = ops.elementwise("add", merged, x)
+        for image in images:
+            merged = ops.elementwise("add", merged, _from_image(ops, image, merged, kernel_size, activation))
+        ops.activation("activation", merged, activation)
+        return ops
 
     @staticmethod
-    def channel_multiples(*, branches: int = 4, **_: object) -> tuple[int, int]:
+    def channel_multiples(*, branches: int) -> tuple[int, int]:
         """K² on both sides: K groups of n = N / K maps, and a strided unit makes the difference of the two sides."""
         return branches**2, branches**2
+
+
+def _from_image(ops: Operations, image: Map, merged: Map, kernel_size: int, activation: str | None) -> Map:
+    """EESP's shortcut from the image to the size and the channels of `merged`."""
+    for _ in range(halvings(image.out_size, merged.out_size)):
+        image = ops.pool("avg", image, strided(image.out_size, 2))
+    image = ops.conv_norm_act("from_image.0", image, IMAGE_MAPS, kernel_size, activation=activation)
+    return ops.conv_norm_act("from_image.1", image, merged.out_channels, activation=None)

@@ -8,16 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    Cost,
-    Pair,
-    Size,
-    SqueezeExcitation,
-    conv_cost,
-    conv_norm_act,
-    make_divisible,
-    squeeze_excitation_cost,
-)
+from spaces.blocks.ops import SqueezeExcitation, conv_norm_act, make_divisible
+from spaces.operation import Map, Operations
+from spaces.sizes import Pair, Size
 
 
 class GhostModule(nn.Module):
@@ -56,24 +49,42 @@ class GhostModule(nn.Module):
         return torch.cat([intrinsic, self.cheap(intrinsic)], 1)[:, : self.out_channels]
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        ratio: int = 2,
-        kernel_size: Pair = 1,
-        cheap_kernel_size: Pair = 3,
-        activation: str | None = "relu",
-    ) -> Cost:
+        ratio: int,
+        kernel_size: Pair,
+        cheap_kernel_size: Pair,
+        activation: str | None,
+    ) -> Operations:
         """Q (k² C i + d² i (ratio - 1)) multiply-adds, i = ⌈O / ratio⌉ intrinsic maps."""
-        intrinsic = intrinsic_channels(out_channels, ratio)
-        ghosts = intrinsic * (ratio - 1)
-        primary = conv_cost(in_channels, intrinsic, size, kernel_size, stride, activation=activation)
-        return primary + conv_cost(
-            intrinsic, ghosts, primary.size, cheap_kernel_size, groups=intrinsic, activation=activation
-        )
+        ops = Operations(in_channels, size)
+        ghost_operations(ops, "", ops.input, out_channels, kernel_size, stride, ratio, cheap_kernel_size, activation)
+        return ops
+
+
+def ghost_operations(
+    ops: Operations,
+    path: str,
+    x: Map,
+    out_channels: int,
+    kernel_size: Pair,
+    stride: int,
+    ratio: int,
+    cheap_kernel_size: Pair,
+    activation: str | None,
+) -> Map:
+    """What the `GhostModule` at `path` (empty, or with a dot at its end) computes."""
+    intrinsic = intrinsic_channels(out_channels, ratio)
+    x = ops.conv_norm_act(path + "primary", x, intrinsic, kernel_size, stride, activation=activation)
+    ghosts = intrinsic * (ratio - 1)
+    cheap = ops.conv_norm_act(
+        path + "cheap", x, ghosts, cheap_kernel_size, groups=intrinsic, whole_groups=True, activation=activation
+    )
+    return ops.slice(ops.concat(x, cheap), 0, out_channels)
 
 
 def intrinsic_channels(out_channels: int, ratio: int) -> int:
@@ -137,33 +148,36 @@ class GhostBottleneck(nn.Module):
         return self.layers(x) + self.shortcut(x)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        hidden_channels: int | None = None,
-        expand_ratio: float = 3,
-        kernel_size: Pair = 3,
-        ratio: int = 2,
-        cheap_kernel_size: Pair = 3,
-        squeeze_ratio: float = 0,
-        activation: str | None = "relu",
-    ) -> Cost:
+        hidden_channels: int | None,
+        expand_ratio: float,
+        kernel_size: Pair,
+        ratio: int,
+        cheap_kernel_size: Pair,
+        squeeze_ratio: float,
+        activation: str | None,
+    ) -> Operations:
         """Two ghost modules, and what stands between and beside them."""
         hidden = hidden_channels or make_divisible(expand_ratio * in_channels, 4)
-        cheap = {"ratio": ratio, "cheap_kernel_size": cheap_kernel_size}
-        total = GhostModule.cost(in_channels, hidden, 1, size, activation=activation, **cheap)  # type: ignore[arg-type]
+        ops = Operations(in_channels, size)
+        x = ghost_operations(ops, "layers.0.", ops.input, hidden, 1, 1, ratio, cheap_kernel_size, activation)
+        paths = iter(("layers.1", "layers.2", "layers.3"))
         if stride > 1:
-            total = total + conv_cost(hidden, hidden, size, kernel_size, stride, groups=hidden, activation=None)
+            x = ops.conv_norm_act(next(paths), x, hidden, kernel_size, stride, groups=hidden, activation=None)
         if squeeze_ratio:
             squeezed = make_divisible(squeeze_ratio * hidden, 4)
-            total = total + squeeze_excitation_cost(hidden, squeezed, total.size, activation)
-        total = total + GhostModule.cost(hidden, out_channels, 1, total.size, activation=None, **cheap)  # type: ignore[arg-type]
+            x = ops.squeeze_excitation(next(paths), x, squeezed, activation, "h_sigmoid")
+        x = ghost_operations(ops, next(paths) + ".", x, out_channels, 1, 1, ratio, cheap_kernel_size, None)
+        shortcut: Map = ops.input
         if stride > 1 or in_channels != out_channels:
-            total = total + conv_cost(
-                in_channels, in_channels, size, kernel_size, stride, groups=in_channels, activation=None
+            shortcut = ops.conv_norm_act(
+                "shortcut.0", shortcut, in_channels, kernel_size, stride, groups=in_channels, activation=None
             )
-            total = total + conv_cost(in_channels, out_channels, total.size, activation=None)
-        return total
+            shortcut = ops.conv_norm_act("shortcut.1", shortcut, out_channels, activation=None)
+        ops.elementwise("add", x, shortcut)
+        return ops

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Size, activate, activation_params, check_repeated
+from spaces.blocks.ops import activate, check_repeated
+from spaces.operation import Map, Operations
+from spaces.sizes import Size
 
 MAX_BINS = 160**2
 """The most pooled values of one channel; VGG's head pools 7 x 7."""
@@ -142,41 +144,47 @@ class Head(nn.Module):
         return self.linear(self.hidden(self.pool(x)))
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        pool: str | None = "avg",
-        pool_size: int = 1,
-        levels: Sequence[int] = (1, 2, 4),
-        hidden: Sequence[int] = (),
-        hidden_groups: int = 1,
-        hidden_bias: bool = True,
-        hidden_norm: bool = False,
-        activation: str | None = "relu",
-        dropout: float = 0.0,
-        bias: bool = True,
-        linear: bool = True,
-    ) -> Cost:
+        pool: str | None,
+        pool_size: int,
+        levels: Sequence[int],
+        hidden: Sequence[int],
+        hidden_groups: int,
+        hidden_bias: bool,
+        hidden_norm: bool,
+        activation: str | None,
+        bias: bool,
+        linear: bool,
+    ) -> Operations:
         """One multiply-add a weight, once per image."""
         check_repeated("number of hidden layers", len(hidden))
-        if not linear:
-            return Cost(0, 0, size if pool is None else (1, 1))
-        features = in_channels * _bins(pool, pool_size, levels)
-        weights = others = moved = 0
+        _bins(pool, pool_size, levels)
+        ops = Operations(in_channels, size)
+        x: Map = ops.input
+        if pool == "pyramid" or (pool is not None and pool_size > 1):
+            x = ops.bins(x, tuple(levels) if pool == "pyramid" else (pool_size,))
+        elif pool is not None:
+            x = ops.pool(pool, x, (1, 1))
+        path = 0
         for width in hidden:
-            weights += features * width // hidden_groups
-            moved += features + width
-            others += (hidden_bias + 2 * hidden_norm) * width + activation_params(activation, width)
-            features = width
-        weights += features * out_channels
-        moved += features + out_channels + weights
-        return Cost(weights, weights + others + bias * out_channels, (1, 1), moved)
+            name = f"hidden.{path}" if hidden_groups == 1 else f"hidden.{path}.conv"
+            x = ops.linear(name, x, width, groups=hidden_groups, bias=hidden_bias)
+            if hidden_norm:
+                x, path = ops.norm(f"hidden.{path + 1}", x), path + 1
+            if activation is not None:
+                x, path = ops.activation(f"hidden.{path + 1}", x, activation), path + 1
+            path += 2  # a dropout follows
+        if linear:
+            ops.linear("linear", x, out_channels, bias=bias)
+        return ops
 
     @staticmethod
-    def channel_multiples(*, hidden: Sequence[int] = (), hidden_groups: int = 1, **_: object) -> tuple[int, int]:
+    def channel_multiples(*, hidden: Sequence[int], hidden_groups: int) -> tuple[int, int]:
         """The groups of the hidden layers divide the input; any number of classes will do."""
         return (hidden_groups if hidden else 1), 1
 

@@ -24,8 +24,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Size, activate, activation_params, beside, conv_cost, conv_norm_act, window_size
+from spaces.blocks.ops import activate, conv_norm_act
 from spaces.checks import is_count
+from spaces.operation import Map, Operations
+from spaces.sizes import Size, window_size
 
 EPS = 1e-3
 """Of every batch normalisation, as in the authors' code."""
@@ -76,24 +78,23 @@ class Inception(nn.Module):
         return self.branches(x)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
         branches: Sequence[Any],
-        padding: str = "same",
-        activation: str | None = "relu",
-    ) -> Cost:
+        padding: str,
+        activation: str | None,
+    ) -> Operations:
         """The sum over all convolutions of their k_h k_w C O per pixel."""
-        fitted = _fit(_read(branches, padding), in_channels, out_channels)
-        return _side_by_side_cost([_branch_cost(b, in_channels, size, stride, padding, activation) for b in fitted])
+        ops = Operations(in_channels, size)
+        _branch_operations(ops, _fit(_read(branches, padding), in_channels, out_channels), stride, padding, activation)
+        return ops
 
     @staticmethod
-    def default_out_channels(
-        in_channels: int, *, branches: Sequence[Any], padding: str = "same", activation: str | None = "relu"
-    ) -> int:
+    def default_out_channels(in_channels: int, *, branches: Sequence[Any], padding: str) -> int:
         """The sum of the branches' widths."""
         return sum(_width(branch, in_channels) for branch in _read(branches, padding))
 
@@ -140,24 +141,26 @@ class InceptionResidual(nn.Module):
         return self.activation(x + self.scale * change if self.residual else change)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
         branches: Sequence[Any],
-        scale: float = 1.0,
-        base_channels: int | None = None,
-        activation: str | None = "relu",
-        out_activation: str | None = "relu",
-    ) -> Cost:
+        base_channels: int | None,
+        activation: str | None,
+        out_activation: str | None,
+    ) -> Operations:
         """The branches' convolutions and the 1x1 after their concatenation."""
+        ops = Operations(in_channels, size)
         fitted = _in_proportion(_read(branches), out_channels, base_channels)
-        total = _side_by_side_cost([_branch_cost(b, in_channels, size, stride, "same", activation) for b in fitted])
-        width = sum(_width(b, in_channels) for b in fitted)
-        total += conv_cost(width, out_channels, total.size, norm=False, activation=None)
-        return total + Cost(0, activation_params(out_activation, out_channels), total.size)
+        x: Map = _branch_operations(ops, fitted, stride, "same", activation)
+        x = ops.convolution("expand", x, out_channels, bias=True)
+        if stride == 1 and in_channels == out_channels:
+            x = ops.elementwise("add", ops.input, x)
+        ops.activation("activation", x, out_activation)
+        return ops
 
 
 class SideBySide(nn.ModuleList):
@@ -166,10 +169,6 @@ class SideBySide(nn.ModuleList):
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) input. Returns (N, sum of the modules' channels, H', W')."""
         return torch.cat([module(x) for module in self], dim=1)
-
-
-def _side_by_side_cost(costs: Sequence[Cost]) -> Cost:
-    return beside(costs, costs[0].size)
 
 
 def _with_stride(branch: Branch, stride: int, padding: str) -> Iterator[tuple[Operation, int, bool]]:
@@ -200,21 +199,38 @@ def _operation(operation: Operation, channels: int, stride: int, pads: bool, act
     return convs[0] if len(convs) == 1 else SideBySide(convs)
 
 
-def _branch_cost(branch: Branch, channels: int, size: Size, stride: int, padding: str, activation: str | None) -> Cost:
-    total = Cost(0, 0, size)
-    for operation, step, pads in _with_stride(branch, stride, padding):
-        if isinstance(operation, str):
-            total += Cost(0, 0, window_size(total.size, 3, step, int(pads)))
-        else:
-            padded = None if pads else 0
-            total += _side_by_side_cost(
-                [
-                    conv_cost(channels, width, total.size, kernel_size, step, padding=padded, activation=activation)
-                    for kernel_size, width in operation
-                ]
-            )
-        channels = _width((operation,), channels)
-    return total
+def _branch_operations(
+    ops: Operations, branches: Sequence[Branch], stride: int, padding: str, activation: str | None
+) -> Map:
+    """What the modules of `_branch` side by side compute, their outputs concatenated."""
+    ends = []
+    for i, branch in enumerate(branches):
+        x: Map = ops.input
+        for j, (operation, step, pads) in enumerate(_with_stride(branch, stride, padding)):
+            x = _operation_listed(ops, f"branches.{i}.{j}", x, operation, step, pads, activation)
+        ends.append(x)
+    return ops.concat(*ends)
+
+
+def _operation_listed(
+    ops: Operations, path: str, x: Map, operation: Operation, stride: int, pads: bool, activation: str | None
+) -> Map:
+    if isinstance(operation, str):
+        return ops.pool(operation, x, window_size(x.out_size, 3, stride, int(pads)))
+    padding = None if pads else 0
+    maps = [
+        ops.conv_norm_act(
+            path if len(operation) == 1 else f"{path}.{i}",
+            x,
+            width,
+            kernel_size,
+            stride,
+            padding=padding,
+            activation=activation,
+        )
+        for i, (kernel_size, width) in enumerate(operation)
+    ]
+    return maps[0] if len(maps) == 1 else ops.concat(*maps)
 
 
 def _width(branch: Branch, in_channels: int) -> int:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    Cost,
-    Size,
-    SqueezeExcitation,
-    conv_cost,
-    conv_norm_act,
-    make_divisible,
-    squeeze_excitation_cost,
-)
+from spaces.blocks.ops import SqueezeExcitation, conv_norm_act, make_divisible
+from spaces.operation import Map, Operations
+from spaces.sizes import Size
 
 
 class DepthwiseSeparable(nn.Module):
@@ -41,20 +35,16 @@ class DepthwiseSeparable(nn.Module):
         return self.pointwise(self.depthwise(x))
 
     @staticmethod
-    def cost(
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        size: Size,
-        *,
-        kernel_size: int = 3,
-        activation: str | None = "relu",
-    ) -> Cost:
+    def operations(
+        in_channels: int, out_channels: int, stride: int, size: Size, *, kernel_size: int, activation: str | None
+    ) -> Operations:
         """Q (k² C + C O) multiply-adds."""
-        depthwise = conv_cost(
-            in_channels, in_channels, size, kernel_size, stride, groups=in_channels, activation=activation
+        ops = Operations(in_channels, size)
+        x = ops.conv_norm_act(
+            "depthwise", ops.input, in_channels, kernel_size, stride, groups=in_channels, activation=activation
         )
-        return depthwise + conv_cost(in_channels, out_channels, depthwise.size, activation=activation)
+        ops.conv_norm_act("pointwise", x, out_channels, activation=activation)
+        return ops
 
 
 def skip_connection(kind: str | None, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
@@ -71,6 +61,14 @@ def skip_connection(kind: str | None, in_channels: int, out_channels: int, strid
     if kind == "pool":
         return nn.AvgPool2d(3, stride, padding=1)
     return nn.Identity() if kind == "identity" and stride == 1 else None
+
+
+def skip_operations(ops: Operations, kind: str | None, body: Map, out_channels: int, stride: int) -> None:
+    """What `skip_connection` computes, and the sum with a block's body."""
+    x = ops.input
+    if kind is None or x.out_channels != out_channels or (kind == "identity" and stride != 1):
+        return
+    ops.elementwise("add", body, ops.pool("avg", x, body.out_size) if kind == "pool" else x)
 
 
 class InvertedResidual(nn.Module):
@@ -133,28 +131,32 @@ class InvertedResidual(nn.Module):
         return "relu", "h_sigmoid"
 
     @classmethod
-    def cost(
+    def operations(
         cls,
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        expand_ratio: float = 6,
-        kernel_size: int = 3,
-        squeeze_ratio: float = 0,
-        skip: str | None = "identity",
-        activation: str | None = "relu6",
-    ) -> Cost:
+        expand_ratio: float,
+        kernel_size: int,
+        squeeze_ratio: float,
+        skip: str | None,
+        activation: str | None,
+    ) -> Operations:
         """P C h + Q (k² h + h O) multiply-adds for h hidden channels, and 2 h z of the gate."""
         hidden, squeezed = cls.widths(in_channels, expand_ratio, squeeze_ratio)
-        cost = Cost(0, 0, size)
+        ops = Operations(in_channels, size)
+        x: Map = ops.input
+        paths = iter(("body.0", "body.1", "body.2", "body.3"))
         if hidden != in_channels:
-            cost += conv_cost(in_channels, hidden, size, activation=activation)
-        cost += conv_cost(hidden, hidden, size, kernel_size, stride, groups=hidden, activation=activation)
+            x = ops.conv_norm_act(next(paths), x, hidden, activation=activation)
+        x = ops.conv_norm_act(next(paths), x, hidden, kernel_size, stride, groups=hidden, activation=activation)
         if squeezed:
-            cost += squeeze_excitation_cost(hidden, squeezed, cost.size, cls.gating(activation)[0])
-        return cost + conv_cost(hidden, out_channels, cost.size, activation=None)
+            x = ops.squeeze_excitation(next(paths), x, squeezed, *cls.gating(activation))
+        x = ops.conv_norm_act(next(paths), x, out_channels, activation=None)
+        skip_operations(ops, skip, x, out_channels, stride)
+        return ops
 
 
 class MobileNetV3(InvertedResidual):
@@ -236,20 +238,22 @@ class MnasNetConv(nn.Module):
         return self.body(x) if self.skip is None else self.skip(x) + self.body(x)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        kernel_size: int = 3,
-        squeeze_ratio: float = 0,
-        skip: str | None = "identity",
-        activation: str | None = "relu",
-    ) -> Cost:
+        kernel_size: int,
+        squeeze_ratio: float,
+        skip: str | None,
+        activation: str | None,
+    ) -> Operations:
         """Q k² C O multiply-adds, and 2 O z of the gate."""
-        total = conv_cost(in_channels, out_channels, size, kernel_size, stride, activation=activation)
+        ops = Operations(in_channels, size)
+        x = ops.conv_norm_act("body", ops.input, out_channels, kernel_size, stride, activation=activation)
         if squeeze_ratio:
-            squeezed = squeezed_channels(in_channels, squeeze_ratio)
-            total += squeeze_excitation_cost(out_channels, squeezed, total.size, activation)
-        return total
+            path = "body.2" if activation is None else "body.3"
+            x = ops.squeeze_excitation(path, x, squeezed_channels(in_channels, squeeze_ratio), activation, "sigmoid")
+        skip_operations(ops, skip, x, out_channels, stride)
+        return ops

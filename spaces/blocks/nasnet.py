@@ -27,7 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Pair, Size, activate, activation_params, beside, conv_cost, conv_norm_act
+from spaces.blocks.ops import activate, conv_norm_act
+from spaces.operation import Map, Operations
+from spaces.sizes import Pair, Size, strided
 
 EPS = 1e-3
 """Of every batch normalisation, as in the authors' code."""
@@ -142,34 +144,38 @@ class NASNetCell(nn.Module):
         return torch.cat([states[name] for name in self.wiring.concat], dim=1)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int | tuple[int, ...],
         out_channels: int,
         stride: int,
         size: Size | tuple[Size, ...],
         *,
         steps: Sequence[Any],
-        concat: Sequence[str] | None = None,
-        activation: str | None = "relu",
-    ) -> Cost:
+        concat: Sequence[str] | None,
+        activation: str | None,
+    ) -> Operations:
         """The adjustment of both inputs and the layers of all operations."""
         plan = _plan(in_channels, out_channels, stride, size, _read(steps, concat))
-        sizes = dict(zip(INPUTS, _by_input(size)))
-        parts = [_adjust_cost(conv, sizes[name], activation) for name, conv in plan.inputs.items()]
-        parts += [_adjust_cost(conv, sizes["h"], activation) for conv in plan.outputs.values()]
-        small = -(-sizes["h"][0] // stride), -(-sizes["h"][1] // stride)
-        for operations, reads in zip(plan.steps, plan.wiring.steps):
-            for layers, read in zip(operations, reads):
-                total = Cost(0, 0, sizes["h"] if read.state in INPUTS else small)
-                for layer in layers:
-                    total += _layer_cost(layer, total.size, activation)
-                parts.append(total)
-        return beside(parts, small)
+        ops = Operations(in_channels, size)
+        states: dict[str, Map] = {"h": ops.inputs[0], "p": ops.inputs[-1]}
+        for name, conv in plan.inputs.items():
+            states[name] = _adjusted(ops, f"inputs.{name}", states[name], conv, activation)
+        for i, (result, step, reads) in enumerate(zip(RESULTS, plan.steps, plan.wiring.steps)):
+            sides = []
+            for side, layers, read in zip(("left", "right"), step, reads):
+                x = states[read.state]
+                for j, layer in enumerate(layers):
+                    x = _listed(ops, f"steps.{i}.{side}.{j}", x, layer, activation)
+                sides.append(x)
+            left, right = sides
+            states[result] = ops.elementwise("add", left, right)
+        for name, conv in plan.outputs.items():
+            states[name] = _adjusted(ops, f"outputs.{name}", states[name], conv, activation)
+        ops.concat(*[states[name] for name in plan.wiring.concat])
+        return ops
 
     @staticmethod
-    def channel_multiples(
-        *, steps: Sequence[Any], concat: Sequence[str] | None = None, activation: str | None = "relu"
-    ) -> tuple[int, int]:
+    def channel_multiples(*, steps: Sequence[Any], concat: Sequence[str] | None) -> tuple[int, int]:
         """The concatenated states divide the output among them."""
         return 1, len(_read(steps, concat).concat)
 
@@ -290,12 +296,16 @@ def _adjust(conv: PreConv, activation: str | None) -> nn.Module:
     return _pre_conv(conv, activation) if conv.stride == 1 else FactorizedReduction(conv, activation)
 
 
-def _adjust_cost(conv: PreConv, size: Size, activation: str | None) -> Cost:
-    cost = _layer_cost(conv, size, activation)
-    if conv.stride == 1 or conv.out_channels < 2 or cost.accesses is None:
-        return cost
-    # two convolutions read the whole map
-    return cost._replace(accesses=cost.accesses + conv.in_channels * size[0] * size[1])
+def _adjusted(ops: Operations, path: str, x: Map, conv: PreConv, activation: str | None) -> Map:
+    """What `_adjust` at `path` computes."""
+    if conv.stride == 1:
+        return _listed(ops, path, x, conv, activation)
+    x = ops.activation(path + ".activation", x, activation if conv.active else None)
+    second = conv.out_channels // 2
+    paths: list[Map] = [ops.convolution(path + ".straight", x, conv.out_channels - second, 1, conv.stride)]
+    if second:
+        paths.append(ops.convolution(path + ".shifted", x, second, 1, conv.stride))
+    return ops.norm(path + ".norm", ops.concat(*paths))
 
 
 def _pre_conv(conv: PreConv, activation: str | None) -> nn.Module:
@@ -317,13 +327,16 @@ def _pre_conv(conv: PreConv, activation: str | None) -> nn.Module:
     return nn.Sequential(activate(activation, conv.in_channels, inplace=False), convolution)
 
 
-def _layer_cost(layer: PreConv | Pool, size: Size, activation: str | None) -> Cost:
+def _listed(ops: Operations, path: str, x: Map, layer: PreConv | Pool, activation: str | None) -> Map:
+    """What `_module` at `path` computes."""
     if isinstance(layer, Pool):
-        return Cost(0, 0, (-(-size[0] // layer.stride), -(-size[1] // layer.stride)))
-    cost = conv_cost(
-        layer.in_channels,
+        return ops.pool(layer.kind, x, strided(x.out_size, layer.stride))
+    if layer.active:
+        x, path = ops.activation(path + ".0", x, activation), path + ".1"
+    return ops.conv_norm_act(
+        path,
+        x,
         layer.out_channels,
-        size,
         layer.kernel_size,
         layer.stride,
         groups=layer.groups,
@@ -332,8 +345,6 @@ def _layer_cost(layer: PreConv | Pool, size: Size, activation: str | None) -> Co
         bias=False,
         activation=None,
     )
-    slopes = activation_params(activation, layer.in_channels) if layer.active else 0
-    return cost._replace(params=cost.params + slopes)
 
 
 def _read(steps: Sequence[Any], concat: Sequence[str] | None) -> Wiring:

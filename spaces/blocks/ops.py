@@ -1,86 +1,14 @@
-"""The bricks all blocks are made of, each beside its exact cost.
-
-Costs count what this field's papers count: one multiply-add for every weight that meets a pixel in a convolution or a linear
-layer. Normalisation, activations, pooling, additions, shuffles and biases cost nothing; their parameters are counted.
-"""
+"""The bricks all blocks are made of. What each computes, the method of its name in `spaces.operation.Operations` states."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.checks import is_integer
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
-
-Pair = int | tuple[int, int] | list[int]
-"""One number for both directions, or (vertical, horizontal)."""
-
-
-class Cost(NamedTuple):
-    """The exact cost of one forward pass with batch 1; `a + b` is the cost of a followed by b."""
-
-    flops: int
-    """Multiply-adds of convolutions and linear layers."""
-    params: int
-    """Number of weights, biases and affine parameters; running statistics are none."""
-    size: Size
-    """(height, width) of the output."""
-    accesses: int | None = None
-    """Values that convolutions and linear layers read and write: input map, weights without biases, output map. None where there
-    are multiply-adds: not stated, to be found by running it."""
-
-    def __add__(self, after: Cost) -> Cost:  # type: ignore[override]
-        return Cost(self.flops + after.flops, self.params + after.params, after.size, _accesses((self, after)))
-
-
-def beside(costs: Sequence[Cost], size: Size) -> Cost:
-    """The cost of parts whose outputs meet at `size`."""
-    return Cost(sum(c.flops for c in costs), sum(c.params for c in costs), size, _accesses(costs))
-
-
-def _accesses(costs: Iterable[Cost]) -> int | None:
-    total = 0
-    for cost in costs:
-        if cost.accesses is not None:
-            total += cost.accesses
-        elif cost.flops:
-            return None
-    return total
-
-
-def as_pair(value: Pair) -> tuple[int, int]:
-    """(vertical, horizontal) of a number or a pair.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if is_integer(value):
-        return value, value
-    pair = (value,) if isinstance(value, int) else tuple(value)  # true is no number
-    if len(pair) != 2 or not all(map(is_integer, pair)):
-        raise ValueError(f"a whole number or a pair of them is needed, not {value!r}")
-    return pair
-
-
-def kernel_sides(kernel_size: Pair) -> tuple[int, int]:
-    """(vertical, horizontal) of a filter.
-
-    Raises:
-        ValueError: a side is below one.
-    """
-    sides = as_pair(kernel_size)
-    if min(sides) < 1:
-        raise ValueError(f"kernel_size must be at least 1, not {kernel_size}")
-    return sides
-
+from spaces.sizes import Pair, as_pair, conv_padding
 
 MAX_REPEATED = 200
 """The most times that a block repeats something inside it, such as stacked layers."""
@@ -103,12 +31,6 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     """
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * value else rounded + divisor
-
-
-def conv_padding(kernel_size: Pair, dilation: Pair = 1) -> tuple[int, int]:
-    """Rows and columns by which a convolution grows its input in all, so that out = ceil(side / stride)."""
-    (k_h, k_w), (d_h, d_w) = kernel_sides(kernel_size), as_pair(dilation)
-    return d_h * (k_h - 1), d_w * (k_w - 1)
 
 
 class SymmetricPad2d(nn.Module):
@@ -206,11 +128,6 @@ def activate(name: str | None, channels: int, *, inplace: bool = True) -> nn.Mod
     return activation
 
 
-def activation_params(name: str | None, channels: int) -> int:
-    """Parameters of `activate(name, channels)`."""
-    return channels if name == "prelu" else 0
-
-
 def conv_norm_act(
     in_channels: int,
     out_channels: int,
@@ -246,90 +163,9 @@ def conv_norm_act(
     return nn.Sequential(*layers)
 
 
-class Convolution(NamedTuple):
-    """The shape of one convolution."""
-
-    in_channels: int
-    out_channels: int
-    groups: int
-    kernel: tuple[int, int]
-    size: Size
-    """(height, width) of its input."""
-    out_size: Size
-
-
-_noting: list[list[Convolution]] = []
-
-
-@contextmanager
-def noting_convolutions() -> Iterator[list[Convolution]]:
-    """A list of the convolutions that `conv_cost` prices meanwhile: of what a block's `cost` is the sum."""
-    noted: list[Convolution] = []
-    _noting.append(noted)
-    try:
-        yield noted
-    finally:
-        _noting.remove(noted)
-
-
-def conv_cost(
-    in_channels: int,
-    out_channels: int,
-    size: Size,
-    kernel_size: Pair = 1,
-    stride: Pair = 1,
-    *,
-    groups: int = 1,
-    dilation: Pair = 1,
-    padding: Pair | None = None,
-    norm: bool = True,
-    eps: float = 1e-5,
-    bias: bool | None = None,
-    activation: str | None = "relu",
-) -> Cost:
-    """Cost of `conv_norm_act` with the same arguments on an input of `size`: Q k² C O / g multiply-adds, Q output pixels."""
-    k_h, k_w = kernel_sides(kernel_size)
-    out = strided(size, stride) if padding is None else window_size(size, kernel_size, stride, padding, dilation)
-    weights = k_h * k_w * in_channels * out_channels // groups
-    bias = not norm if bias is None else bias
-    params = weights + (2 * norm + bias) * out_channels + activation_params(activation, out_channels)
-    accesses = in_channels * size[0] * size[1] + weights + out_channels * out[0] * out[1]
-    for noted in _noting:
-        noted.append(Convolution(in_channels, out_channels, groups, (k_h, k_w), size, out))
-    return Cost(out[0] * out[1] * weights, params, out, accesses)
-
-
 def norm_act(channels: int, activation: str | None = "relu") -> nn.Sequential:
     """Batch normalisation and activation by themselves, as after a concatenation."""
     return nn.Sequential(nn.BatchNorm2d(channels), activate(activation, channels))
-
-
-def norm_act_cost(channels: int, size: Size, activation: str | None = "relu") -> Cost:
-    """Cost of `norm_act` on maps of `size`: parameters only."""
-    return Cost(0, 2 * channels + activation_params(activation, channels), size)
-
-
-def strided(size: Size, stride: Pair) -> Size:
-    """(height, width) after a stride: ceil(side / stride)."""
-    (height, width), (s_h, s_w) = size, as_pair(stride)
-    return -(-height // s_h), -(-width // s_w)
-
-
-def window_size(
-    size: Size, kernel_size: Pair, stride: Pair, padding: Pair = 0, dilation: Pair = 1, ceil: bool = False
-) -> Size:
-    """(height, width) after a convolution or pooling with explicit `padding` per side, as PyTorch computes it."""
-    sides = []
-    for side, k, s, p, d in zip(
-        size, as_pair(kernel_size), as_pair(stride), as_pair(padding), as_pair(dilation), strict=True
-    ):
-        reach = side + 2 * p - d * (k - 1) - 1
-        steps = -(-reach // s) if ceil else reach // s
-        # a last window that would start in the padding behind the image is left out
-        if ceil and steps * s >= side + p:
-            steps -= 1
-        sides.append(steps + 1)
-    return sides[0], sides[1]
 
 
 class SqueezeExcitation(nn.Module):
@@ -357,13 +193,6 @@ class SqueezeExcitation(nn.Module):
         """x: (N, C, H, W) input. Returns the same shape."""
         scale = F.adaptive_avg_pool2d(x, 1)  # (N, C, 1, 1)
         return x * self.gate(self.excite(self.activation(self.squeeze(scale))))
-
-
-def squeeze_excitation_cost(channels: int, squeezed: int, size: Size, activation: str | None = "relu") -> Cost:
-    """Cost of `SqueezeExcitation` on maps of `size`: 2 C z, once per image."""
-    weights = 2 * channels * squeezed
-    params = weights + channels + squeezed + activation_params(activation, squeezed)
-    return Cost(weights, params, size, 2 * (channels + squeezed) + weights)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:

@@ -5,17 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    Cost,
-    Size,
-    SqueezeExcitation,
-    activate,
-    activation_params,
-    conv_cost,
-    conv_norm_act,
-    squeeze_excitation_cost,
-    strided,
-)
+from spaces.blocks.ops import SqueezeExcitation, activate, conv_norm_act
+from spaces.operation import Map, Operations
+from spaces.sizes import Size, strided
 
 
 class PadShortcut(nn.Module):
@@ -49,12 +41,17 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, kind: str) -> nn
     return conv_norm_act(in_channels, out_channels, stride=stride, activation=None)
 
 
-def _shortcut_cost(in_channels: int, out_channels: int, stride: int, size: Size, kind: str) -> Cost:
-    """Cost of `_shortcut`; its size is the unit's *input*, so that the body's cost can be added."""
-    if kind == "pad" or (stride == 1 and in_channels == out_channels):
-        return Cost(0, 0, size)
-    read, step = (strided(size, stride), 1) if kind == "avg_pool" else (size, stride)
-    return conv_cost(in_channels, out_channels, read, stride=step, activation=None)._replace(size=size)
+def _shortcut_operations(ops: Operations, out_channels: int, stride: int, kind: str) -> Map:
+    """What `_shortcut` computes."""
+    x: Map = ops.input
+    if stride == 1 and x.out_channels == out_channels:
+        return x
+    if kind == "pad":
+        return ops.slice(ops.pool("subsample", x, strided(x.out_size, stride)), 0, out_channels)
+    if kind == "avg_pool" and stride > 1:
+        x = ops.pool("avg", x, strided(x.out_size, stride))
+        return ops.conv_norm_act("shortcut.1", x, out_channels, activation=None)
+    return ops.conv_norm_act("shortcut", x, out_channels, stride=stride, activation=None)
 
 
 def _excited(channels: int, squeeze_ratio: float, activation: str | None) -> nn.Module:
@@ -64,11 +61,15 @@ def _excited(channels: int, squeeze_ratio: float, activation: str | None) -> nn.
     return SqueezeExcitation(channels, max(1, int(channels * squeeze_ratio)), activation)
 
 
-def _excited_cost(channels: int, squeeze_ratio: float, size: Size, activation: str | None) -> Cost:
-    """Cost of `_excited`."""
-    if squeeze_ratio == 0:
-        return Cost(0, 0, size)
-    return squeeze_excitation_cost(channels, max(1, int(channels * squeeze_ratio)), size, activation)
+def _joined(
+    ops: Operations, path: str, body: Map, shortcut: Map, squeeze_ratio: float, activation: str | None
+) -> Operations:
+    """The end of a unit: `_excited` at `path`, the addition, the activation."""
+    if squeeze_ratio:
+        squeezed = max(1, int(body.out_channels * squeeze_ratio))
+        body = ops.squeeze_excitation(path, body, squeezed, activation, "sigmoid")
+    ops.activation("activation", ops.elementwise("add", shortcut, body), activation)
+    return ops
 
 
 class ResNetBasic(nn.Module):
@@ -110,23 +111,23 @@ class ResNetBasic(nn.Module):
         return self.activation(self.shortcut(x) + self.body(x))
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        kernel_size: int = 3,
-        shortcut: str = "projection",
-        squeeze_ratio: float = 0,
-        activation: str | None = "relu",
-    ) -> Cost:
+        kernel_size: int,
+        shortcut: str,
+        squeeze_ratio: float,
+        activation: str | None,
+    ) -> Operations:
         """Q (k² C O + k² O²) multiply-adds, and Q C O for a projection."""
-        total = _shortcut_cost(in_channels, out_channels, stride, size, shortcut)
-        total += conv_cost(in_channels, out_channels, total.size, kernel_size, stride, activation=activation)
-        total += conv_cost(out_channels, out_channels, total.size, kernel_size, activation=None)
-        total += _excited_cost(out_channels, squeeze_ratio, total.size, activation)
-        return total + Cost(0, activation_params(activation, out_channels), total.size)
+        ops = Operations(in_channels, size)
+        way_around = _shortcut_operations(ops, out_channels, stride, shortcut)
+        x = ops.conv_norm_act("body.0", ops.input, out_channels, kernel_size, stride, activation=activation)
+        x = ops.conv_norm_act("body.1", x, out_channels, kernel_size, activation=None)
+        return _joined(ops, "body.2", x, way_around, squeeze_ratio, activation)
 
 
 def bottleneck_width(out_channels: int, groups: int, base_width: int) -> int:
@@ -185,26 +186,28 @@ class ResNetBottleneck(nn.Module):
         return self.activation(self.shortcut(x) + self.body(x))
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        groups: int = 1,
-        base_width: int = 64,
-        kernel_size: int = 3,
-        stride_on: str = "middle",
-        shortcut: str = "projection",
-        squeeze_ratio: float = 0,
-        activation: str | None = "relu",
-    ) -> Cost:
+        groups: int,
+        base_width: int,
+        kernel_size: int,
+        stride_on: str,
+        shortcut: str,
+        squeeze_ratio: float,
+        activation: str | None,
+    ) -> Operations:
         """C w + k² w² / g + w O multiply-adds per pixel of each, and C O for a projection."""
         width = bottleneck_width(out_channels, groups, base_width)
         first, middle = (stride, 1) if stride_on == "first" else (1, stride)
-        total = _shortcut_cost(in_channels, out_channels, stride, size, shortcut)
-        total += conv_cost(in_channels, width, total.size, stride=first, activation=activation)
-        total += conv_cost(width, width, total.size, kernel_size, middle, groups=groups, activation=activation)
-        total += conv_cost(width, out_channels, total.size, activation=None)
-        total += _excited_cost(out_channels, squeeze_ratio, total.size, activation)
-        return total + Cost(0, activation_params(activation, out_channels), total.size)
+        ops = Operations(in_channels, size)
+        way_around = _shortcut_operations(ops, out_channels, stride, shortcut)
+        x = ops.conv_norm_act("body.0", ops.input, width, stride=first, activation=activation)
+        x = ops.conv_norm_act(
+            "body.1", x, width, kernel_size, middle, groups=groups, whole_groups=False, activation=activation
+        )
+        x = ops.conv_norm_act("body.2", x, out_channels, activation=None)
+        return _joined(ops, "body.3", x, way_around, squeeze_ratio, activation)

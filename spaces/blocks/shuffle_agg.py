@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spaces.blocks.ops import ChannelShuffle, Cost, Pair, Size, check_repeated, conv_cost, conv_norm_act, make_divisible
+from spaces.blocks.ops import ChannelShuffle, check_repeated, conv_norm_act, make_divisible
+from spaces.operation import Map, Operations
+from spaces.sizes import Pair, Size
 
 CHUNK = 1 << 17
 """Values of the output that are aggregated at a time on a CPU: small enough to stay in its cache from one group to the next."""
@@ -224,38 +226,64 @@ class ShuffleAgg(nn.Module):
         return x + y if self.residual else y
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        kernel_size: Pair = 3,
-        groups: int | Sequence[int] = 4,
-        depth: int = 2,
-        squeeze_ratio: float = 1,
-        widen: float = 1,
-        aggregate: str = "max",
-        activation: str | None = "relu",
-        residual: bool = True,
-    ) -> Cost:
+        kernel_size: Pair,
+        groups: int | Sequence[int],
+        depth: int,
+        squeeze_ratio: float,
+        widen: float,
+        aggregate: str,
+        activation: str | None,
+        residual: bool,
+    ) -> Operations:
         """Q k² Σ C_{l-1} C_l / g_l multiply-adds over the layers; shuffles and aggregation are free."""
         counts = group_counts(groups, depth)
         widths = stack_widths(in_channels, out_channels, counts, squeeze_ratio, widen)
-        cost = Cost(0, 0, size)
-        for i, count in enumerate(counts):
-            cost += conv_cost(
-                widths[i],
-                widths[i + 1],
-                cost.size,
-                kernel_size,
-                1 if i else stride,
-                groups=count,
-                activation=activation,
-            )
-        return cost
+        ops = Operations(in_channels, size)
+        x = stack_operations(
+            ops, "", ops.input, out_channels, widths, counts, kernel_size, stride, aggregate, activation
+        )
+        if residual and stride == 1 and in_channels == out_channels:
+            ops.elementwise("add", ops.input, x)
+        return ops
 
     @staticmethod
-    def channel_multiples(*, groups: int | Sequence[int] = 4, **_: object) -> tuple[int, int]:
+    def channel_multiples(*, groups: int | Sequence[int]) -> tuple[int, int]:
         """The first layer's groups divide the input; the last layer's width is made to fit any output."""
         return (groups if isinstance(groups, int) else groups[0]), 1
+
+
+def stack_operations(
+    ops: Operations,
+    path: str,
+    x: Map,
+    out_channels: int,
+    widths: Sequence[int],
+    counts: Sequence[int],
+    kernel_size: Pair,
+    stride: int,
+    aggregate: str,
+    activation: str | None,
+) -> Map:
+    """What the stack and the aggregation of the `ShuffleAgg` at `path` (empty, or with a dot at its end) compute."""
+    for i, (width, count) in enumerate(zip(widths[1:], counts, strict=True)):
+        if i:
+            x = ops.shuffle(x, counts[i - 1])
+        x = ops.conv_norm_act(
+            f"{path}stack.{2 * i}",
+            x,
+            width,
+            kernel_size,
+            1 if i else stride,
+            groups=count,
+            whole_groups=False,
+            activation=activation,
+        )
+    return ops.rearrange(
+        aggregate, x, out_channels, x.out_size, "which maps an output aggregates depends on their numbers and its own"
+    )

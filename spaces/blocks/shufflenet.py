@@ -8,16 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    ChannelShuffle,
-    Cost,
-    Size,
-    activate,
-    activation_params,
-    channel_shuffle,
-    conv_cost,
-    conv_norm_act,
-)
+from spaces.blocks.ops import ChannelShuffle, activate, channel_shuffle, conv_norm_act
+from spaces.operation import Map, Operations
+from spaces.sizes import Size
 
 
 class ShuffleNetV1(nn.Module):
@@ -73,29 +66,36 @@ class ShuffleNetV1(nn.Module):
         return self.activation(y)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        groups: int = 3,
-        first_groups: int | None = None,
-        kernel_size: int = 3,
-        activation: str | None = "relu",
-    ) -> Cost:
+        groups: int,
+        first_groups: int | None,
+        kernel_size: int,
+        activation: str | None,
+    ) -> Operations:
         """P C m / g + Q (k² m + m o / g) multiply-adds for m = O / 4 and a branch of o maps."""
         middle = out_channels // 4
-        concat = _join(in_channels, out_channels, stride) == "concat"
+        join = _join(in_channels, out_channels, stride)
         first = groups if first_groups is None else first_groups
-        cost = conv_cost(in_channels, middle, size, groups=first, activation=activation)
-        cost += conv_cost(middle, middle, size, kernel_size, stride, groups=middle, activation=None)
-        branch = out_channels - in_channels if concat else out_channels
-        cost += conv_cost(middle, branch, cost.size, groups=groups, activation=None)
-        return cost + Cost(0, activation_params(activation, out_channels), cost.size)
+        ops = Operations(in_channels, size)
+        x = ops.conv_norm_act("branch.0", ops.input, middle, groups=first, whole_groups=False, activation=activation)
+        x = ops.shuffle(x, groups)
+        x = ops.conv_norm_act("branch.2", x, middle, kernel_size, stride, groups=middle, activation=None)
+        branch = out_channels - in_channels if join == "concat" else out_channels
+        x = ops.conv_norm_act("branch.3", x, branch, groups=groups, whole_groups=False, activation=None)
+        if join == "add":
+            x = ops.elementwise("add", ops.input, x)
+        elif join == "concat":
+            x = ops.concat(ops.pool("avg", ops.input, x.out_size) if stride > 1 else ops.input, x)
+        ops.activation("activation", x, activation)
+        return ops
 
     @staticmethod
-    def channel_multiples(*, groups: int = 3, first_groups: int | None = None, **_: object) -> tuple[int, int]:
+    def channel_multiples(*, groups: int, first_groups: int | None) -> tuple[int, int]:
         """The groups divide the input, and the bottleneck of a quarter of the output."""
         return math.lcm(groups, first_groups or 1), 4 * groups
 
@@ -155,29 +155,37 @@ class ShuffleNetV2(nn.Module):
         return channel_shuffle(torch.cat([self.shortcut(left), self.branch(right)], 1), 2)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        kernel_size: int = 3,
-        strided: str = "authors",
-        activation: str | None = "relu",
-    ) -> Cost:
+        kernel_size: int,
+        strided: str,
+        activation: str | None,
+    ) -> Operations:
         """P (2 b² + k² b) multiply-adds for b = O / 2; P C b + Q (k² (C + b) + C c + b (O - c)) where shapes change, c kept."""
-        half = kept = read = out_channels // 2
-        cost = Cost(0, 0, size)
-        if stride != 1 or in_channels != out_channels:
-            kept, read = _kept_channels(in_channels, out_channels, strided), in_channels
-            cost = conv_cost(in_channels, in_channels, size, kernel_size, stride, groups=in_channels, activation=None)
-            cost += conv_cost(in_channels, kept, cost.size, activation=activation)
-        cost += conv_cost(read, half, size, activation=activation)
-        cost += conv_cost(half, half, size, kernel_size, stride, groups=half, activation=None)
-        return cost + conv_cost(half, out_channels - kept, cost.size, activation=activation)
+        half = out_channels // 2
+        ops = Operations(in_channels, size)
+        x: Map = ops.input
+        if stride == 1 and in_channels == out_channels:
+            shortcut: Map = ops.slice(x, 0, half)
+            x = ops.slice(x, half, out_channels)
+        else:
+            kept = _kept_channels(in_channels, out_channels, strided)
+            shortcut = ops.conv_norm_act(
+                "shortcut.0", x, in_channels, kernel_size, stride, groups=in_channels, activation=None
+            )
+            shortcut = ops.conv_norm_act("shortcut.1", shortcut, kept, activation=activation)
+        x = ops.conv_norm_act("branch.0", x, half, activation=activation)
+        x = ops.conv_norm_act("branch.1", x, half, kernel_size, stride, groups=half, activation=None)
+        x = ops.conv_norm_act("branch.2", x, out_channels - shortcut.out_channels, activation=activation)
+        ops.shuffle(ops.concat(shortcut, x), 2)
+        return ops
 
     @staticmethod
-    def channel_multiples(**_: object) -> tuple[int, int]:
+    def channel_multiples() -> tuple[int, int]:
         """Two halves of the output; the input is split only where it is as wide."""
         return 1, 2
 

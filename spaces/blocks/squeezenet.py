@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Size, conv_cost, conv_norm_act
+from spaces.blocks.ops import conv_norm_act
+from spaces.operation import Operations
+from spaces.sizes import Size
 
 
 def fire_widths(out_channels: int, squeeze_ratio: float, share_3x3: float) -> tuple[int, int, int]:
@@ -67,23 +69,29 @@ class Fire(nn.Module):
         return x + expanded if self.bypass else expanded
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        squeeze_ratio: float = 0.125,
-        share_3x3: float = 0.5,
-        kernel_size: int = 3,
-        bypass: bool = False,
-        norm: bool = False,
-        activation: str | None = "relu",
-    ) -> Cost:
+        squeeze_ratio: float,
+        share_3x3: float,
+        kernel_size: int,
+        bypass: bool,
+        norm: bool,
+        activation: str | None,
+    ) -> Operations:
         """P C s + Q (s e1 + k² s e3) multiply-adds."""
         squeezed, narrow, wide = fire_widths(out_channels, squeeze_ratio, share_3x3)
-        total = conv_cost(in_channels, squeezed, size, norm=norm, activation=activation)
-        for channels, k in ((narrow, 1), (wide, kernel_size)):
-            if channels:
-                total += conv_cost(squeezed, channels, size, k, stride, norm=norm, activation=activation)
-        return total
+        ops = Operations(in_channels, size)
+        x = ops.conv_norm_act("squeeze", ops.input, squeezed, norm=norm, activation=activation)
+        expands = [(channels, k) for channels, k in ((narrow, 1), (wide, kernel_size)) if channels]
+        maps = [
+            ops.conv_norm_act(f"expand.{i}", x, channels, k, stride, norm=norm, activation=activation)
+            for i, (channels, k) in enumerate(expands)
+        ]
+        expanded = ops.concat(*maps)
+        if bypass and stride == 1 and in_channels == out_channels:
+            ops.elementwise("add", expanded, ops.input)
+        return ops

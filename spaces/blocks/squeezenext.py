@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spaces.blocks.ops import Cost, Size, activate, activation_params, conv_cost, conv_norm_act
+from spaces.blocks.ops import activate, conv_norm_act
+from spaces.operation import Map, Operations
+from spaces.sizes import Size
 
 
 def _reduced(channels: int, by: int, groups: int) -> int:
@@ -18,16 +20,16 @@ def _reduced(channels: int, by: int, groups: int) -> int:
 def _body(
     in_channels: int, out_channels: int, stride: int, groups: int, kernel_size: int, vertical_first: bool
 ) -> Iterator[dict[str, Any]]:
-    """The five convolutions as arguments of `conv_norm_act`; the paper's figure 1 (right) is the form with stride 1."""
+    """Arguments of `conv_norm_act` for the five convolutions in a row; the paper's figure 1 (right) is the form with stride 1."""
     # the narrowing unit at the net's entrance reduces twice as much, a strided one half as much
     by = 1 if stride > 1 else 4 if in_channels > out_channels else 2
     half, quarter = _reduced(in_channels, by, groups), _reduced(in_channels, 2 * by, groups)
     spatial = [(kernel_size, 1), (1, kernel_size)] if vertical_first else [(1, kernel_size), (kernel_size, 1)]
-    yield {"in_channels": in_channels, "out_channels": half, "stride": stride, "groups": groups}
-    yield {"in_channels": half, "out_channels": quarter}
-    yield {"in_channels": quarter, "out_channels": half, "kernel_size": spatial[0], "groups": groups}
-    yield {"in_channels": half, "out_channels": half, "kernel_size": spatial[1], "groups": groups}
-    yield {"in_channels": half, "out_channels": out_channels}
+    yield {"out_channels": half, "stride": stride, "groups": groups}
+    yield {"out_channels": quarter}
+    yield {"out_channels": half, "kernel_size": spatial[0], "groups": groups}
+    yield {"out_channels": half, "kernel_size": spatial[1], "groups": groups}
+    yield {"out_channels": out_channels}
 
 
 class SqueezeNext(nn.Module):
@@ -65,8 +67,10 @@ class SqueezeNext(nn.Module):
             self.project = conv_norm_act(in_channels, out_channels, stride=stride, activation=activation)
             if project_input:
                 self.project_input, in_channels, stride = True, out_channels, 1
-        convolutions = _body(in_channels, out_channels, stride, groups, kernel_size, vertical_first)
-        self.body = nn.Sequential(*(conv_norm_act(**conv, activation=activation) for conv in convolutions))
+        self.body = nn.Sequential()
+        for conv in _body(in_channels, out_channels, stride, groups, kernel_size, vertical_first):
+            self.body.append(conv_norm_act(in_channels, **conv, activation=activation))
+            in_channels = conv["out_channels"]
         self.activation = activate(activation, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,38 +79,32 @@ class SqueezeNext(nn.Module):
         return self.activation(shortcut + self.body(shortcut if self.project_input else x))
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        groups: int = 1,
-        kernel_size: int = 3,
-        vertical_first: bool = True,
-        project_input: bool = False,
-        activation: str | None = "relu",
-    ) -> Cost:
+        groups: int,
+        kernel_size: int,
+        vertical_first: bool,
+        project_input: bool,
+        activation: str | None,
+    ) -> Operations:
         """The sum of the unit's convolutions; 2.25 C² P for C = O, stride 1, k = 3 (a 3x3 convolution: 9 C² P)."""
-        total = Cost(0, activation_params(activation, out_channels), size)
+        ops = Operations(in_channels, size)
+        x: Map = ops.input
+        shortcut: Map = ops.input
         if stride > 1 or in_channels != out_channels:
-            projection = conv_cost(in_channels, out_channels, size, stride=stride, activation=activation)
+            shortcut = ops.conv_norm_act("project", x, out_channels, stride=stride, activation=activation)
             if project_input:
-                total, in_channels, stride = total + projection, out_channels, 1
-            else:
-                total += projection._replace(size=size)
-        for conv in _body(in_channels, out_channels, stride, groups, kernel_size, vertical_first):
-            total += conv_cost(**conv, size=total.size, activation=activation)
-        return total
+                x, in_channels, stride = shortcut, out_channels, 1
+        for i, conv in enumerate(_body(in_channels, out_channels, stride, groups, kernel_size, vertical_first)):
+            x = ops.conv_norm_act(f"body.{i}", x, **conv, whole_groups=False, activation=activation)
+        ops.activation("activation", ops.elementwise("add", shortcut, x), activation)
+        return ops
 
     @staticmethod
-    def channel_multiples(
-        *,
-        groups: int = 1,
-        kernel_size: int = 3,
-        vertical_first: bool = True,
-        project_input: bool = False,
-        activation: str | None = "relu",
-    ) -> tuple[int, int]:
+    def channel_multiples(*, groups: int, project_input: bool) -> tuple[int, int]:
         """(input, output): the first 1x1 is grouped over the input, or over the projected map of the output's width."""
         return groups, groups if project_input else 1

@@ -9,17 +9,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from spaces.blocks.ops import (
-    Cost,
-    Pair,
-    Size,
-    activate,
-    activation_params,
-    check_repeated,
-    conv2d,
-    conv_cost,
-    conv_norm_act,
-)
+from spaces.blocks.ops import activate, check_repeated, conv2d, conv_norm_act
+from spaces.operation import Map, Operations
+from spaces.sizes import Pair, Size, strided
 
 
 class SeparableConv(nn.Module):
@@ -50,19 +42,21 @@ class SeparableConv(nn.Module):
         return self.pointwise(self.depthwise(x))
 
     @staticmethod
-    def cost(
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        size: Size,
-        *,
-        kernel_size: Pair = 3,
-        activation: str | None = "relu",
-    ) -> Cost:
+    def operations(
+        in_channels: int, out_channels: int, stride: int, size: Size, *, kernel_size: Pair, activation: str | None
+    ) -> Operations:
         """Q C (k² + O) multiply-adds."""
-        plain = {"norm": False, "bias": False, "activation": None}
-        depthwise = conv_cost(in_channels, in_channels, size, kernel_size, stride, groups=in_channels, **plain)  # type: ignore[arg-type]
-        return depthwise + conv_cost(in_channels, out_channels, depthwise.size, activation=activation)
+        ops = Operations(in_channels, size)
+        separable_operations(ops, "", ops.input, out_channels, stride, kernel_size, activation)
+        return ops
+
+
+def separable_operations(
+    ops: Operations, path: str, x: Map, out_channels: int, stride: int, kernel_size: Pair, activation: str | None
+) -> Map:
+    """What the `SeparableConv` at `path` (empty, or with a dot at its end) computes."""
+    x = ops.convolution(path + "depthwise", x, x.out_channels, kernel_size, stride, groups=x.out_channels)
+    return ops.conv_norm_act(path + "pointwise", x, out_channels, activation=activation)
 
 
 class XceptionUnit(nn.Module):
@@ -106,26 +100,35 @@ class XceptionUnit(nn.Module):
         return self.layers(x) + self.shortcut(x)
 
     @staticmethod
-    def cost(
+    def operations(
         in_channels: int,
         out_channels: int,
         stride: int,
         size: Size,
         *,
-        convs: int = 3,
-        kernel_size: Pair = 3,
-        widen: str = "first",
-        leading_activation: bool = True,
-        activation: str | None = "relu",
-    ) -> Cost:
+        convs: int,
+        kernel_size: Pair,
+        widen: str,
+        leading_activation: bool,
+        activation: str | None,
+    ) -> Operations:
         """The separable convolutions run on the input's size, before the pool."""
-        total = Cost(0, 0, size)
-        for position, (into, out) in enumerate(conv_widths(in_channels, out_channels, convs, widen)):
-            slopes = activation_params(activation, into) if position or leading_activation else 0
-            total = total + Cost(0, slopes, size)
-            total = total + SeparableConv.cost(into, out, 1, size, kernel_size=kernel_size, activation=None)
-        shortcut = conv_cost(in_channels, out_channels, size, 1, stride, activation=None)
-        return total + shortcut if stride > 1 or in_channels != out_channels else total
+        ops = Operations(in_channels, size)
+        x: Map = ops.input
+        shortcut: Map = ops.input
+        index = 0
+        for position, (_, out) in enumerate(conv_widths(in_channels, out_channels, convs, widen)):
+            if position or leading_activation:
+                x = ops.activation(f"layers.{index}", x, activation)
+                index += 1
+            x = separable_operations(ops, f"layers.{index}.", x, out, 1, kernel_size, None)
+            index += 1
+        if stride > 1:
+            x = ops.pool("max", x, strided(size, stride))
+        if stride > 1 or in_channels != out_channels:
+            shortcut = ops.conv_norm_act("shortcut", shortcut, out_channels, 1, stride, activation=None)
+        ops.elementwise("add", x, shortcut)
+        return ops
 
 
 def conv_widths(in_channels: int, out_channels: int, convs: int, widen: str) -> list[tuple[int, int]]:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import spaces
-from spaces.blocks.ops import Cost
-from spaces.costs import count_accesses
-from tests.spaces.blocks.contract import count, make
+from spaces import Cost
+from tests.spaces.blocks.contract import count, count_accesses, make
 
 
 @cache

@@ -2,9 +2,14 @@
 
 import dataclasses
 import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import spaces
 from spaces import Architecture, Layer, decode
 from spaces.architecture import freeze, thaw
 
@@ -128,3 +133,14 @@ def test_freezing_keeps_the_data(value):
 def test_frozen_values_have_one_form():
     assert freeze({"b": 2.0, "a": (1,)}) == freeze({"a": [1.0], "b": 2})
     assert freeze([1, 2]) != freeze([2, 1])
+
+
+def test_a_layer_from_another_process_is_the_same_key():
+    """Texts hash differently in every process, so a layer's hash must not travel with it."""
+    layer = "Layer('conv', 3, 8, 2, where='a.yaml')"
+    code = f"import pickle, sys; from spaces import Layer; sys.stdout.buffer.write(pickle.dumps({layer}))"
+    root = Path(spaces.__file__).parents[1]
+    sent = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=root).stdout
+    layer = pickle.loads(sent)
+    assert {Layer("conv", 3, 8, 2): "found"}[layer] == "found"
+    assert layer.where == "a.yaml"

@@ -1,18 +1,22 @@
 """Costs: exact sums, counted once for blocks that state none."""
 
+import textwrap
+
 import pytest
 import torch
 from torch import nn
 
-from spaces import SearchSpace, build, cost, decode, layer_costs
-from spaces.blocks import BLOCKS
-from spaces.blocks.ops import Cost
+from spaces import Cost, SearchSpace, build, cost, decode, layer_costs, operations, size_bytes
+from spaces.blocks import BLOCKS, protocol
 from spaces.costs import build_block
 from spaces.errors import InputError
+from spaces.operation import Convolution, Elementwise, Linear, Norm, Pool
+from spaces.width_map import width_map
+from tests.spaces.blocks.contract import check_axes, count
 
 
 class Mixer(nn.Module):
-    """A user's block: no `cost`, options without a star, anything else passed on."""
+    """A user's block: no `operations`, options without a star, anything else passed on."""
 
     num_made = 0
 
@@ -114,6 +118,40 @@ def test_impossible_layers_are_named(layer, words):
     with pytest.raises(InputError) as caught:
         cost(network)
     assert all(word in str(caught.value) for word in ["mine.yaml: layers.0", *words]), caught.value
+
+
+def test_bytes_of_all_parameters_at_a_number_of_bits():
+    network = decode(describe({"block": "conv", "channels": 8, "bias": True}))
+    params = 9 * 3 * 8 + 3 * 8 + 8 * 10 + 10
+    assert cost(network).params == params == 330
+    assert [size_bytes(network, *bits) for bits in ((), (8,), (1,))] == [1320, 330, 42]
+
+
+def test_operations_are_listed_layer_by_layer():
+    network = decode(describe({"block": "conv", "channels": 8, "stride": 2}, {"block": "mixer", "channels": 8}))
+    first, second, head = operations(network)
+    assert [type(operation) for operation in first] == [Convolution, Norm, Elementwise]
+    assert first[0][:10] == ("conv.0", (0,), 1, 3, 8, (9, 7), (5, 4), (3, 3), 1, False)
+    assert second is None
+    assert [(type(operation), operation.out_size) for operation in head] == [(Pool, (1, 1)), (Linear, (1, 1))]
+
+
+def test_the_example_of_a_block_that_states_operations(monkeypatch):
+    """Its price is what PyTorch counts, its parameters are in its map, and the width multiplier applies to its option."""
+    _, _, code = protocol.__doc__.partition("    from torch")
+    example, _, _ = f"    from torch{code}".partition("\nA method")
+    names = {}
+    exec(textwrap.dedent(example), names)
+    monkeypatch.setitem(BLOCKS, "factorized", names["Factorized"])
+    network = decode(
+        describe({"block": "factorized", "inner": 48, "channels": 8, "stride": 2}, resolution=8)
+        | {"width_multiplier": 0.5}
+    )
+    layer = network.layers[0]
+    assert (layer.out_channels, layer.keywords) == (8, {"inner": 24})
+    module = build(network)[0]
+    assert layer_costs(network)[0] == count(module, 3, (8, 8))
+    check_axes(width_map(layer, (8, 8)), module)
 
 
 class Silent(Mixer):

@@ -14,6 +14,7 @@ import spaces
 from spaces import Architecture, Layer
 from spaces.blocks.ops import SymmetricPad2d
 from spaces.memory import activation_bytes, held_values, layer_memory, memory_access, traced
+from spaces.operation import Operations
 
 
 def one(
@@ -173,13 +174,15 @@ def test_a_layer_that_cannot_be_built_is_named() -> None:
         layer_memory(architecture)
 
 
-def test_what_a_users_block_moves_is_counted_whether_or_not_it_states_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_users_block_moves_is_counted_whether_or_not_it_states_operations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Stated(Doubled):
         @staticmethod
-        def cost(in_channels: int, out_channels: int, stride: int, size: Any) -> Any:
-            return spaces.blocks.ops.Cost(
-                size[0] * size[1] * in_channels * out_channels, in_channels * out_channels, size
-            )
+        def operations(in_channels: int, out_channels: int, stride: int, size: Any) -> Operations:
+            ops = Operations(in_channels, size)
+            ops.convolution("conv", ops.input, out_channels, 1, stride, bias=True)
+            return ops
 
     for block in (Doubled, Stated):
         monkeypatch.setitem(spaces.BLOCKS, "doubled", block)

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from spaces.blocks.concat import Concat
+from spaces import Cost
 from spaces.blocks.espnet import EESP, ESP, halvings
-from spaces.blocks.ops import Cost
-from tests.spaces.blocks.contract import check_block, count
+from tests.spaces.blocks.contract import check_block, count, price
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_concat_contract(in_channels, size, options):
 
 def test_maps_of_different_sizes_are_not_concatenated():
     with pytest.raises(ValueError, match="8x8, 4x4"):
-        Concat.cost((2, 2), 4, 1, ((8, 8), (4, 4)))
+        price("concat", (2, 2), 4, 1, ((8, 8), (4, 4)))
 
 
 def impulse_response(branch, size=35):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from spaces.blocks.head import Head, pool_bins
-from tests.spaces.blocks.contract import check_block
+from tests.spaces.blocks.contract import check_block, price
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_contract(in_channels, out_channels, size, options):
     ],
 )
 def test_published_heads(in_channels, options, flops, params):
-    assert Head.cost(in_channels, 1000, 1, (7, 7), **options)[:3] == (flops, params, (1, 1))
+    assert price("head", in_channels, 1000, 1, (7, 7), **options)[:3] == (flops, params, (1, 1))
 
 
 def test_pyramid_takes_several_input_sizes():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spaces.blocks.inception import Inception, InceptionResidual
-from tests.spaces.blocks.contract import check_block
+from tests.spaces.blocks.contract import check_block, price
 
 GOOGLENET_3A = [[{"1x1": 64}], [{"1x1": 96}, {"3x3": 128}], [{"1x1": 16}, {"5x5": 32}], ["max", {"1x1": 32}]]
 V4_A = [
@@ -71,8 +71,8 @@ def test_residual_contract(in_channels, out_channels, stride, size, options):
 )
 def test_cells_of_inception_v4(channels, branches, params):
     # parameters of the authors' cells, each of which keeps its number of channels
-    assert Inception.default_out_channels(channels, branches=branches) == channels
-    assert Inception.cost(channels, channels, 1, (8, 8), branches=branches).params == params
+    assert Inception.default_out_channels(channels, branches=branches, padding="same") == channels
+    assert price("inception", channels, channels, 1, (8, 8), branches=branches).params == params
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_cells_of_inception_v4(channels, branches, params):
     [(320, RESIDUAL_A, 123_168), (1088, RESIDUAL_B, 1_126_784), (2080, RESIDUAL_C, 2_035_424)],
 )
 def test_cells_of_inception_resnet_v2(channels, branches, params):
-    assert InceptionResidual.cost(channels, channels, 1, (8, 8), branches=branches).params == params
+    assert price("inception_residual", channels, channels, 1, (8, 8), branches=branches).params == params
 
 
 def impulse_response(block, in_channels, side):
@@ -131,12 +131,12 @@ def test_side_by_side_reads_the_same_maps():
 def test_widths_scale_together(factor):
     # a module of half the width is the module with half of every width
     scaled = [[op if op == "max" else {k: int(w * factor) for k, w in op.items()} for op in b] for b in GOOGLENET_3A]
-    by_channels = Inception.cost(192, int(256 * factor), 1, (28, 28), branches=GOOGLENET_3A)
-    assert by_channels == Inception.cost(192, int(256 * factor), 1, (28, 28), branches=scaled)
+    by_channels = price("inception", 192, int(256 * factor), 1, (28, 28), branches=GOOGLENET_3A)
+    assert by_channels == price("inception", 192, int(256 * factor), 1, (28, 28), branches=scaled)
     residual = [branch for branch in GOOGLENET_3A if "max" not in branch]
     scaled = [branch for branch in scaled if "max" not in branch]
-    by_base = InceptionResidual.cost(192, int(192 * factor), 1, (9, 9), branches=residual, base_channels=192)
-    assert by_base == InceptionResidual.cost(192, int(192 * factor), 1, (9, 9), branches=scaled)
+    by_base = price("inception_residual", 192, int(192 * factor), 1, (9, 9), branches=residual, base_channels=192)
+    assert by_base == price("inception_residual", 192, int(192 * factor), 1, (9, 9), branches=scaled)
 
 
 @pytest.mark.parametrize("out_channels", range(4, 300, 7))
@@ -170,4 +170,4 @@ def test_mistakes_are_named(out_channels, options, words):
     with pytest.raises(ValueError, match=words):
         Inception(8, out_channels, **options)
     with pytest.raises(ValueError, match=words):
-        Inception.cost(8, out_channels, 1, (8, 8), **options)
+        price("inception", 8, out_channels, 1, (8, 8), **options)

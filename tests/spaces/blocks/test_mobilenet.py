@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from spaces.blocks import BLOCKS
 from spaces.blocks.mobilenet import DepthwiseSeparable, InvertedResidual, MBConv, MnasNetConv, MobileNetV3
-from tests.spaces.blocks.contract import check_block
+from tests.spaces.blocks.contract import check_block, price
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,29 @@ def test_contract_of_mnasnets_convolution(in_channels, out_channels, stride, siz
     ("cost", "expected"),
     [
         # MobileNetV1's first: 9·32 + 32·64 weights, 112 x 112 pixels
-        (DepthwiseSeparable.cost(32, 64, 1, (112, 112)), (29_302_784, 2_528, (112, 112))),
+        (price("depthwise_separable", 32, 64, 1, (112, 112)), (29_302_784, 2_528, (112, 112))),
         # MobileNetV2's second: 16·96 at 112², (9·96 + 96·24) at 56²
-        (InvertedResidual.cost(16, 24, 2, (112, 112)), (29_202_432, 5_136, (56, 56))),
+        (price("inverted_residual", 16, 24, 2, (112, 112)), (29_202_432, 5_136, (56, 56))),
         # t = 1 has no expansion: (9·32 + 32·16) at 112²
-        (InvertedResidual.cost(32, 16, 1, (112, 112), expand_ratio=1), (10_035_200, 896, (112, 112))),
+        (price("inverted_residual", 32, 16, 1, (112, 112), expand_ratio=1), (10_035_200, 896, (112, 112))),
         # MobileNetV3-Large's fourth: 24 -> 72 -> 40, 5x5, gate of 24
         (
-            MobileNetV3.cost(24, 40, 2, (56, 56), expand_ratio=3, kernel_size=5, squeeze_ratio=0.25, activation="relu"),
+            price(
+                "mobilenet_v3",
+                24,
+                40,
+                2,
+                (56, 56),
+                expand_ratio=3,
+                kernel_size=5,
+                squeeze_ratio=0.25,
+                activation="relu",
+            ),
             (72 * 24 * 56 * 56 + 72 * (25 + 40) * 28 * 28 + 2 * 72 * 24, 10_328, (28, 28)),
         ),
         # EfficientNet-B0's first: 32 -> 16, gate of 8 from its input
         (
-            MBConv.cost(32, 16, 1, (112, 112), expand_ratio=1, squeeze_ratio=0.25, activation="swish"),
+            price("mbconv", 32, 16, 1, (112, 112), expand_ratio=1, squeeze_ratio=0.25, activation="swish"),
             (10_035_712, 1_448, (112, 112)),
         ),
     ],

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from spaces.blocks.nasnet import FactorizedReduction, NASNetCell, PreConv
-from tests.spaces.blocks.contract import check_block, count, make
+from tests.spaces.blocks.contract import check_block, count, make, price
 
 NORMAL = {
     "steps": [
@@ -59,7 +59,7 @@ def test_any_wiring_keeps_the_contract(seed):
         states.append(result)
     stride = 1 + seed % 2
     size = ((6, 5), (12, 9)) if seed % 3 else ((6, 5), (6, 5))
-    _, states_concatenated = NASNetCell.channel_multiples(steps=steps)
+    _, states_concatenated = NASNetCell.channel_multiples(steps=steps, concat=None)
     check_block("nasnet_cell", (6, 4), 4 * states_concatenated, stride, size, steps=steps)
 
 
@@ -70,7 +70,7 @@ def test_any_wiring_keeps_the_contract(seed):
 def test_cells_of_nasnet_a(into, filters, options, stride, params):
     # parameters of the authors' cells between layers of 264 channels
     out_channels = filters * len(options["concat"])
-    assert NASNetCell.cost(into, out_channels, stride, ((28, 28), (28, 28)), **options).params == params
+    assert price("nasnet_cell", into, out_channels, stride, ((28, 28), (28, 28)), **options).params == params
 
 
 def test_a_cell_of_the_paper_is_its_sum():
@@ -99,7 +99,7 @@ def test_factorized_reduction_sees_two_diagonals():
 def test_inputs_nobody_reads_have_no_weights():
     steps = [[["sep3", "h"], ["max3", "h"]]]
     alone = make("nasnet_cell", (6, 4), 8, 1, ((6, 6), (6, 6)), steps=steps)
-    assert count(alone, (6, 4), ((6, 6), (6, 6))) == NASNetCell.cost((6, 400), 8, 1, ((6, 6), (6, 6)), steps=steps)
+    assert count(alone, (6, 4), ((6, 6), (6, 6))) == price("nasnet_cell", (6, 400), 8, 1, ((6, 6), (6, 6)), steps=steps)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_mistakes_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         NASNetCell(4, 8, 2, size=(8, 8), **options)
     with pytest.raises(ValueError, match=words):
-        NASNetCell.cost(4, 8, 2, (8, 8), **options)
+        price("nasnet_cell", 4, 8, 2, (8, 8), **options)
 
 
 def test_sizes_that_do_not_meet_are_named():
     with pytest.raises(ValueError, match="10x10, to 8x8"):
-        NASNetCell.cost((4, 4), 6, 1, ((8, 8), (10, 10)), **NORMAL)
+        price("nasnet_cell", (4, 4), 6, 1, ((8, 8), (10, 10)), **NORMAL)

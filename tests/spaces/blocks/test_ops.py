@@ -10,11 +10,13 @@ from spaces.blocks.ops import (
     activate,
     channel_shuffle,
     conv2d,
-    conv_cost,
     conv_norm_act,
     make_divisible,
-    window_size,
 )
+from spaces.operation import Input, Operations
+from spaces.sizes import window_size
+
+INPUT = Input(0, 8, (4, 4))
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(12, 1), (12, 3), (12, 4), (12, 12), (16, 2)])
@@ -113,8 +115,14 @@ def test_squeeze_excitation_scales_whole_channels():
         (lambda: conv2d(6, 8, groups=4), "groups 4 do not divide the 6 input channels"),
         (lambda: conv2d(8, 6, groups=4), "groups 4 do not divide the 6 output channels"),
         (lambda: conv2d(8, 8, 0), "kernel_size must be at least 1, not 0"),
-        (lambda: conv_cost(8, 8, (4, 4), [3, 0]), r"kernel_size must be at least 1, not \[3, 0\]"),
-        (lambda: conv_cost(8, 8, (4, 4), "3x3"), "a whole number or a pair of them is needed, not '3x3'"),
+        (
+            lambda: Operations(8, (4, 4)).convolution("", INPUT, 8, [3, 0]),
+            r"kernel_size must be at least 1, not \[3, 0\]",
+        ),
+        (
+            lambda: Operations(8, (4, 4)).convolution("", INPUT, 8, "3x3"),
+            "a whole number or a pair of them is needed, not '3x3'",
+        ),
         (lambda: SqueezeExcitation(4, 2, gate="tanh"), "unknown gate 'tanh'"),
     ],
 )

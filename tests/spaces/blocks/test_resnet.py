@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spaces.blocks.resnet import PadShortcut, ResNetBasic, ResNetBottleneck
-from tests.spaces.blocks.contract import check_block
+from tests.spaces.blocks.contract import check_block, price
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_bottleneck_contract(in_channels, out_channels, stride, size, options):
 
 def test_resnext_unit_of_the_paper():
     # figure 3c: 256 -> 128 -> (3x3, 32 groups of 4) -> 128 -> 256; pointwise convolutions are 93.4 % of it
-    cost = ResNetBottleneck.cost(256, 256, 1, (1, 1), groups=32, base_width=4)
+    cost = price("resnet_bottleneck", 256, 256, 1, (1, 1), groups=32, base_width=4)
     assert cost.flops == 256 * 128 + 9 * 128 * 4 + 128 * 256
     assert round(2 * 256 * 128 / cost.flops, 3) == 0.934
 
 
 def test_stride_on_the_first_convolution_is_cheaper_and_as_large():
-    first = ResNetBottleneck.cost(256, 512, 2, (56, 56), stride_on="first")
-    middle = ResNetBottleneck.cost(256, 512, 2, (56, 56), stride_on="middle")
+    first = price("resnet_bottleneck", 256, 512, 2, (56, 56), stride_on="first")
+    middle = price("resnet_bottleneck", 256, 512, 2, (56, 56), stride_on="middle")
     assert middle.flops - first.flops == 3 * 28 * 28 * 256 * 128
     assert middle.params == first.params
     assert middle.size == first.size == (28, 28)

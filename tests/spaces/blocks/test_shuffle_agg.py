@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from spaces.blocks.ops import Cost
+from spaces import Cost
 from spaces.blocks.shuffle_agg import (
     LineAggregation,
     ShuffleAgg,
@@ -15,7 +15,7 @@ from spaces.blocks.shuffle_agg import (
     mixes_all_channels,
     stack_widths,
 )
-from tests.spaces.blocks.contract import check_block
+from tests.spaces.blocks.contract import check_block, price
 
 
 @pytest.mark.parametrize("aggregate", ["max", "mean"])
@@ -149,7 +149,7 @@ def test_inner_widths_fit_the_groups_on_both_sides():
 
 def test_last_layer_costs_half_of_a_pointwise_convolution():
     """2x2 filters in 8 groups: k² / g = 1 / 2."""
-    cost = ShuffleAgg.cost(64, 64, 1, (10, 10), kernel_size=2, groups=8, depth=1)
+    cost = price("shuffle_agg", 64, 64, 1, (10, 10), kernel_size=2, groups=8, depth=1)
     assert cost == Cost(100 * 64 * 64 // 2, 64 * 64 // 2 + 128, (10, 10), 100 * 128 + 64 * 64 // 2)
 
 

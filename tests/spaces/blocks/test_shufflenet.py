@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from spaces.blocks.shufflenet import ShuffleNetV1, ShuffleNetV2
-from tests.spaces.blocks.contract import check_block
+from tests.spaces.blocks.contract import check_block, price
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,11 @@ def test_first_unit_of_v1_at_224_pixels(groups, width):
     middle, branch = width // 4, width - 24
     flops = 56 * 56 * 24 * middle + 28 * 28 * (9 * middle + middle * branch // groups)
     params = 24 * middle + 9 * middle + middle * branch // groups + 4 * middle + 2 * branch
-    assert ShuffleNetV1.cost(24, width, 2, (56, 56), groups=groups, first_groups=1)[:3] == (flops, params, (28, 28))
+    assert price("shufflenet_v1", 24, width, 2, (56, 56), groups=groups, first_groups=1)[:3] == (
+        flops,
+        params,
+        (28, 28),
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,15 +66,15 @@ def test_first_unit_of_v1_at_224_pixels(groups, width):
     ],
 )
 def test_units_of_v2_at_width_116(in_channels, stride, strided, weights, norms):
-    cost = ShuffleNetV2.cost(in_channels, 116, stride, (28, 28), strided=strided)
+    cost = price("shufflenet_v2", in_channels, 116, stride, (28, 28), strided=strided)
     assert cost.params == weights + norms
     if stride == 1:
         assert cost.flops == 28 * 28 * weights
 
 
 def test_both_strided_units_of_v2_are_one_at_twice_the_channels():
-    assert ShuffleNetV2.cost(16, 32, 2, (9, 9), strided="authors") == ShuffleNetV2.cost(
-        16, 32, 2, (9, 9), strided="torchvision"
+    assert price("shufflenet_v2", 16, 32, 2, (9, 9), strided="authors") == price(
+        "shufflenet_v2", 16, 32, 2, (9, 9), strided="torchvision"
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from spaces.blocks.squeezenext import SqueezeNext
-from tests.spaces.blocks.contract import check_block
+from tests.spaces.blocks.contract import check_block, price
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_contract(in_channels, out_channels, stride, size, options):
 
 def test_a_plain_unit_costs_a_quarter_of_a_convolution():
     # 2.25 C² weights against 9 C², and batch normalisation of 2.75 C maps
-    cost = SqueezeNext.cost(64, 64, 1, (10, 10))
+    cost = price("squeezenext", 64, 64, 1, (10, 10))
     assert cost.flops == 100 * 9 * 64**2 // 4
     assert cost.params - 2 * 176 == 9 * 64**2 // 4
 
