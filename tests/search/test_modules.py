@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
-from search import call_times
 from search import profile as profile_command
+from search.latency import call_times
 from search.latency.guidelines import GUIDELINES, SCALES, SIDE
 from search.latency.measuring import Measurement
 from search.modules import profile_module
