@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from search.run.session import _next_command
-from search.study import Study
+from search.study.study import Study
 
 
 @pytest.mark.parametrize(
