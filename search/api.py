@@ -23,6 +23,7 @@ from search.backends import check_backend, make_backend
 from search.backends.base import BackendSettings
 from search.config.settings import check_timeout
 from search.evaluation.user_function import UserFunction
+from search.objective.costs import COSTS
 from search.objective.reward import Objective
 from search.report import write_report
 from search.reporting.stored_study import StoredStudy
@@ -108,7 +109,7 @@ def find_front(
     objective = objective or Objective()
     limits = {"retries": retries, "trial_timeout_s": trial_timeout_s, "trial_memory_mb": trial_memory_mb}
     settings = BackendSettings.from_config({**limits, **_named(backend)})
-    evaluator = UserFunction(evaluate, frozenset({*TRIAL_COLUMNS, *LEARNT_COLUMNS, *_decisions(space)}))
+    evaluator = UserFunction(evaluate, frozenset({*TRIAL_COLUMNS, *COSTS, *LEARNT_COLUMNS, *_decisions(space)}))
     check_evaluator(evaluator, objective, confirm=confirm)
     if epochs is not None and any("epochs" in candidate.hyperparameters for candidate in space.coverage()):
         raise InputError(f"epochs={epochs}: the space's hyperparameters state the epochs already; leave it out")
@@ -126,12 +127,12 @@ def find_front(
             "sampler": _named(sampler),
             "seed": seed,
             "epochs": epochs,
-            "fidelity": None if fidelity == "full" else _named(fidelity),
+            "fidelity": None if _named(fidelity) == {"name": "full"} else _named(fidelity),
         }
         study = Study(
             space,
             objective,
-            make_sampler(_named(sampler), (seed + num_trials(storage, name)) % 2**32),
+            make_sampler(_named(sampler), seed, num_trials(storage, name)),
             storage,
             name=name,
             trials=trials,

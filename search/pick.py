@@ -85,7 +85,8 @@ def read_objective(study: StoredStudy, given: Mapping[str, Any]) -> Objective:
     Raises:
         InputError: a value that no objective can have, or a cost that is not known of the study.
     """
-    objective = Objective.from_config({**study.config["objective"], **given}, names=tuple(study.info.costs))
+    stated = {**study.info.objective.to_config(), "target": study.config["objective"].get("target"), **given}
+    objective = Objective.from_config(stated, names=tuple(study.info.costs))
     if objective.cost not in study.costs:
         raise InputError(
             f"objective.cost: the study '{study.name}' knows no {objective.cost}; valid: {', '.join(study.costs)}"

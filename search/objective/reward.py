@@ -89,7 +89,8 @@ class Objective:
         for cost, limit in self.limits.items():
             if cost not in names:
                 valid = [f"{_LIMIT}{name}" for name in names]
-                raise InputError(f"objective.max_{cost}={limit:g}: no such key{did_you_mean(_LIMIT + cost, valid)}")
+                hint = f"{did_you_mean(_LIMIT + cost, valid)}; max_metrics={{'{cost}': {limit:g}}} limits a metric"
+                raise InputError(f"objective.max_{cost}={limit:g}: no such key{hint}")
             if not limit > 0:
                 raise InputError(f"objective.max_{cost} must be above 0, got {limit:g}")
         for name, limit in self.max_metrics.items():

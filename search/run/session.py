@@ -164,7 +164,7 @@ def check_parts(config: RunConfig) -> Parts:
     check_tracker(config.tracker)
     device = Device.from_config(config.device)
     cost, metrics = "flops" if device is None else "latency_ms", {} if function is None else function.metrics
-    objective = Objective.from_config(config.objective, cost, metrics)
+    objective = Objective.from_config(config.objective, cost, metrics=metrics)
     settings = BackendSettings.from_config(config.backend)
     # these two are made when the study is known; what is wrong with them is said before it exists
     fidelity = make_fidelity(config.fidelity, objective)
@@ -194,7 +194,7 @@ def load_function(place: str) -> UserFunction:
     """The user's function that `evaluator` names; its metrics become columns beside those that every table has."""
     from search.reporting.tables import LEARNT_COLUMNS, TRIAL_COLUMNS
 
-    return UserFunction.load(place, {*TRIAL_COLUMNS, *LEARNT_COLUMNS})
+    return UserFunction.load(place, {*TRIAL_COLUMNS, *COSTS, *LEARNT_COLUMNS})
 
 
 def open_run(

@@ -12,6 +12,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
+from search.data.settings import DEFAULTS as DATA_DEFAULTS
 from search.evaluation.settings import TrainSettings
 from search.latency.device import Device
 from search.objective.costs import Costs, check_costs
@@ -182,6 +183,7 @@ def _compare(study: optuna.Study, config: Mapping[str, Any]) -> None:
 def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with what it does not state of its groups: it was stored before those settings existed."""
     defaults: dict[str, Any] = {
+        "data": DATA_DEFAULTS,
         "train": asdict(TrainSettings()),
         "objective": Objective().to_config(),
         "device": {one.name: one.default for one in fields(Device) if one.default is not MISSING},

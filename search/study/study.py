@@ -263,7 +263,7 @@ class Study:
         if trial.number not in self._foreign:
             try:
                 own = trial.defect is None and (
-                    trial.state is State.INFEASIBLE or self._candidate_of(trial).architecture.digest == trial.digest
+                    not trial.is_original or self._candidate_of(trial).architecture.digest == trial.digest
                 )
             except InputError:
                 own = False
