@@ -24,10 +24,13 @@ def printable(text: str) -> str:
 
 def csv_text(table: pd.DataFrame) -> str:
     """A table as CSV. What a spreadsheet would run as a formula opens with an apostrophe, by which it is a text there."""
+    import pandas as pd  # only where a table is written
+
     safe = table.rename(columns=_as_text)
     for name, column in safe.items():
         if column.dtype.kind == "O":
-            safe[name] = column.map(_as_text)
+            # not by `map`, which would make floats of whole numbers beside empty cells
+            safe[name] = pd.Series([_as_text(cell) for cell in column], index=column.index, dtype="object")
     return safe.to_csv(index=False, lineterminator="\n")
 
 

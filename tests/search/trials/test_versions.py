@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 import pytest
 from optuna.samplers import RandomSampler
 
@@ -55,6 +56,11 @@ def resume(path: Path, more: int) -> Study:
     )
 
 
+def cells(path: Path) -> pd.DataFrame:
+    """A table's cells as they are written."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 @pytest.mark.parametrize("database", ["study", "study-latency"], indirect=True)
 def test_the_tables_of_an_earlier_version_stay_as_they_were(
     database: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -62,8 +68,10 @@ def test_the_tables_of_an_earlier_version_stay_as_they_were(
     trials, _ = read_study(load(database))
     write_tables(trials, tmp_path, known_costs(trials))
     for name in ("trials.csv", "front.csv"):
-        then = (FIXTURES / request.node.callspec.params["database"] / name).read_text()
-        assert (tmp_path / name).read_text() == then
+        then = cells(FIXTURES / request.node.callspec.params["database"] / name)
+        now = cells(tmp_path / name)
+        assert (now.pop("size_bytes") == "").all()  # a cost that version 0.1 did not know
+        pd.testing.assert_frame_equal(now, then)
 
 
 @pytest.mark.parametrize("more", [3, 4], ids=["cost_aware", "random"])
