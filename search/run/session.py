@@ -211,6 +211,7 @@ def open_run(
     if parts.device is not None:
         if not stored:
             check_limits(objective, space)
+            identify(parts.device)  # a device that is not there is told first
         say_beginning(config, parts, console)  # before the device is measured for a minute
     target = None if parts.device is None else open_target(parts.device, space, stored, console)
     described = describe(config, parts.data, objective, target)

@@ -8,7 +8,7 @@ _COSTS = {name: cost.meaning for name, cost in BUILT_IN.items()}
 
 TRIAL_COLUMNS = {
     "number": "of the trial, from 0 in the order in which they were proposed",
-    "state": "complete; stopped, early; failed; infeasible, beyond a hard limit and never trained; running; waiting to run again",
+    "state": "complete; stopped, early; failed; infeasible, beyond a hard limit; running; waiting to run again",
     "accuracy": "share of the validation images classified rightly after the last epoch, 0 to 1",
     "accuracy_top5": "share of them whose class is among the five best guesses; from 20 classes on",
     **{name: _COSTS[name] for name in ("flops", "params", "latency_ms")},

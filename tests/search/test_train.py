@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from search import export, train
-from search.config import compose
+from search.config import FullTrainingSettings, compose
 from search.data import load, load_test
 from search.evaluation.trained_folder import read_record, take
 from search.latency.onnx_file import OnnxFile
@@ -403,6 +403,7 @@ def test_what_a_network_leaves_to_the_data_is_the_datas(home: Path, arguments: l
     description = {key: value for key, value in SMALL.items() if key not in left_out}
     (home / "own" / "network" / "mine.yaml").write_text(yaml.safe_dump(description))
     [config] = compose([*arguments, "data=digits"], "train")
-    name, architecture = train.read_network(config, load(config["data"]))
+    settings = FullTrainingSettings.from_mapping(config)
+    name, architecture = train.read_network(settings, load(settings.data))
     assert name == "mine"
     assert (architecture.in_channels, architecture.num_classes, architecture.resolution) == (1, 10, (8, 8))

@@ -52,8 +52,9 @@ def make_job(number: int, rungs: tuple[int, ...] = (), **settings: Any) -> Job:
     return Job(number, architecture.to_dict(), {**SETTINGS, **settings}, seed=0, rungs=rungs)
 
 
-def test_memory_may_run_out_while_the_network_is_built(data: Data) -> None:
-    wide = {"block": "conv", "channels": 2**21, "kernel_size": 1}
+def test_memory_may_run_out_while_the_network_is_built(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spaces.builder.MAX_PARAMS", 2**50)  # which refuses such a network otherwise
+    wide = {"block": "conv", "channels": 2**20, "kernel_size": 1}
     space = SearchSpace({"layers": [wide, wide]}, in_channels=1, num_classes=10, resolution=8)
     architecture = space.random(np.random.default_rng(0)).architecture
     outcome = FromScratch(data).evaluate(Job(0, architecture.to_dict(), SETTINGS, seed=0), lambda epoch: True)
@@ -254,7 +255,7 @@ def test_a_module_that_hangs_in_the_workers_is_told(
 ) -> None:
     (module_path / "hangs_in_workers.py").write_text(HANGS_IN_WORKERS)
     monkeypatch.setattr(local, "START_S", 2.0)
-    backend = LocalBackend(1, data, ["hangs_in_workers"], "cpu", timeout_s=1)
+    backend = LocalBackend(1, FromScratch(data), ["hangs_in_workers"], "cpu", timeout_s=1)
     try:
         with pytest.raises(InputError, match=r"has not begun within 2 s; imports=\[hangs_in_workers\]"):
             wait_for_ever(backend)

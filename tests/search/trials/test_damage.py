@@ -159,7 +159,9 @@ def test_a_sound_trial_is_believed_in_both_formats(folder: Path, small_space: Se
     before = load_study("study", folder.parent).trials
     change(folder, flatten)
     assert set(believed(folder, small_space).values()) == {True}
-    assert load_study("study", folder.parent).trials.equals(before)
+    after = load_study("study", folder.parent).trials
+    assert after.pop("size_bytes").isna().all()  # a cost that version 0.1 did not know
+    assert after.equals(before.drop(columns="size_bytes"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
