@@ -60,7 +60,7 @@ def test_it_is_traded_limited_and_shown_also_where_its_module_is_not_known(
     words = {"name": "energy_mj", "label": "Energy (mJ)", "is_count": False, "meaning": "a model's"}
     assert words in page.model()["costs"]
     assert "Energy (mJ)" in page.body()
-    assert "at most\u00a00.4\u00a0mJ" in page.body()
+    assert "at\u00a0most\u00a00.4\u00a0mJ" in page.body()
     assert page.figure("front:energy_mj")["layout"]["xaxis"]["tickformat"] == "~g"
 
 
