@@ -98,14 +98,8 @@ def find_front(
             and `on_error` is "raise".
         KeyboardInterrupt: the search was interrupted.
     """
-    _check_numbers(trials=trials, workers=workers)
-    if epochs is not None:
-        _check_numbers(epochs=epochs)
-    if not (is_integer(confirm) and confirm >= 0):
-        raise InputError(f"confirm={confirm!r}: must be a whole number of at least 0")
-    if on_error not in get_args(OnError):
-        raise InputError(f"on_error={on_error!r}: must be one of {', '.join(get_args(OnError))}")
-    check_timeout(timeout_s)
+    _check_numbers(trials=trials, workers=workers, **({} if epochs is None else {"epochs": epochs}))
+    _check_ends(confirm, on_error, timeout_s)
     objective = objective or Objective()
     limits = {"retries": retries, "trial_timeout_s": trial_timeout_s, "trial_memory_mb": trial_memory_mb}
     settings = BackendSettings.from_config({**limits, **_named(backend)})
@@ -166,6 +160,15 @@ def _check_numbers(**counts: Any) -> None:
     for name, value in counts.items():
         if not is_count(value):
             raise InputError(f"{name} is {value!r}; it is a whole number of at least 1")
+
+
+def _check_ends(confirm: int, on_error: str, timeout_s: float | None) -> None:
+    """Raises InputError for a wrong setting of what ends a search, or follows it."""
+    if not (is_integer(confirm) and confirm >= 0):
+        raise InputError(f"confirm={confirm!r}: must be a whole number of at least 0")
+    if on_error not in get_args(OnError):
+        raise InputError(f"on_error={on_error!r}: must be one of {', '.join(get_args(OnError))}")
+    check_timeout(timeout_s)
 
 
 def _named(setting: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from search.latency.runtimes import Runtime, Shape, UnsupportedError
 from search.latency.table import IMAGE_CHANNELS, BlockKey, Table, block_keys
 from spaces import Architecture, SearchSpace, build
 from spaces.costs import build_block
-from spaces.errors import InputError
 
 NUM_BLOCKS = 1500
 """Distinct blocks of a space that are measured at the most."""
@@ -247,14 +246,3 @@ def spread(x: NDArray[np.float64], count: int, given: int = 1) -> list[int]:
 
 def _distinct(architectures: Iterable[Architecture]) -> list[Architecture]:
     return list({architecture.digest: architecture for architecture in architectures}.values())
-
-
-def open_table(device: Device) -> Table:
-    """The table a user points at, of whatever device it is.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    if device.table is None:
-        raise InputError("device.table must name the table of the other device: device.table=PATH")
-    return Table(table_path(device, {}))
